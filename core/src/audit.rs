@@ -1,0 +1,1 @@
+//! This file answers: what happened, and who needs to know?

@@ -1,0 +1,5 @@
+//! This folder answers: what was configured, and is it safe to start with?
+
+mod types;
+
+pub use types::*;

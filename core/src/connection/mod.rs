@@ -1,0 +1,1 @@
+//! This folder answers: which connections exist, and in which state is each?

@@ -1,0 +1,7 @@
+//! This folder answers: which decisions exist, and what does each mean to the peer and to the operator?
+
+mod refusal;
+mod verdict;
+
+pub use refusal::{Action, Class, Reason, Refusal, Row};
+pub use verdict::{Delivered, Withheld};

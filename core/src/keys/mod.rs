@@ -1,0 +1,1 @@
+//! This folder answers: which key may verify this token?

@@ -1,0 +1,1 @@
+//! This folder answers: how much of anything may one peer do?

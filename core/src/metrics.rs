@@ -1,0 +1,1 @@
+//! This file answers: how often did each decision happen?

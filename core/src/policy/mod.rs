@@ -1,0 +1,1 @@
+//! This folder answers: what does this message type need, and does this identity hold it?

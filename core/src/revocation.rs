@@ -1,0 +1,1 @@
+//! This file answers: which credentials were revoked?

@@ -1,0 +1,1 @@
+//! This folder answers: which connection needs attention next?
