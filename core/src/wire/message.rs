@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 
 use crate::decision::Reason;
-use crate::wire::scan::{Malformed, RawText, Scanner, Value};
+use crate::wire::scan::{Malformed, Scanner, Value};
+use crate::wire::text::RawText;
 
 /// Longest message type and longest fill of a pattern, in bytes after unescaping.
 pub(crate) const MAX_SHORT_TEXT: usize = 128;

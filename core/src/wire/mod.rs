@@ -3,3 +3,4 @@
 
 pub(crate) mod message;
 pub(crate) mod scan;
+pub(crate) mod text;

@@ -4,6 +4,8 @@
 //! double can hold, bounded depth. The scanner builds nothing: it hands out slices of the message, keeps its nesting
 //! in one word and never recurses, so that a hostile message costs one pass and no memory.
 
+use crate::wire::text::{RawText, parse_escape};
+
 /// Deepest nesting the scanner can follow, whatever is configured: one bit of a word for each level.
 pub(crate) const MAX_DEPTH: usize = 64;
 
@@ -29,13 +31,6 @@ pub(crate) enum Value<'a> {
     Number(&'a [u8]),
     /// An object, array or literal, as written. No rule reads these.
     Other(&'a [u8]),
-}
-
-/// A validated JSON string, without its quotes and not yet unescaped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct RawText<'a> {
-    raw: &'a [u8],
-    escaped: bool,
 }
 
 /// Walks over the members of the top-level object.
@@ -235,7 +230,7 @@ impl<'a> Scanner<'a> {
                 b'"' => {
                     let raw = self.since(start);
                     self.step();
-                    return Ok(RawText { raw, escaped });
+                    return Ok(RawText::new(raw, escaped));
                 }
                 b'\\' => {
                     self.step();
@@ -330,115 +325,6 @@ impl<'a> Scanner<'a> {
     }
 }
 
-impl<'a> RawText<'a> {
-    /// How many bytes it takes as written, which is never less than after unescaping.
-    pub(crate) fn raw_len(self) -> usize {
-        self.raw.len()
-    }
-
-    /// The text itself, where nothing in it is escaped.
-    pub(crate) fn plain(self) -> Option<&'a [u8]> {
-        (!self.escaped).then_some(self.raw)
-    }
-
-    /// The bytes after unescaping, which are UTF-8. Allocates nothing.
-    pub(crate) fn decoded(self) -> Decoded<'a> {
-        Decoded { rest: self.raw, ready: [0; 4], from: 0, to: 0 }
-    }
-
-    /// Whether the unescaped text is `name`, byte for byte.
-    pub(crate) fn is(self, name: &[u8]) -> bool {
-        match self.plain() {
-            Some(text) => text == name,
-            None => self.may_have_length(name) && self.decoded().eq(name.iter().copied()),
-        }
-    }
-
-    /// Whether the unescaped text is `name`, but for ASCII case.
-    pub(crate) fn is_nearly(self, name: &[u8]) -> bool {
-        match self.plain() {
-            Some(text) => text.eq_ignore_ascii_case(name),
-            None => {
-                let lower = self.decoded().map(|byte| byte.to_ascii_lowercase());
-                self.may_have_length(name) && lower.eq(name.iter().map(u8::to_ascii_lowercase))
-            }
-        }
-    }
-
-    /// An escape writes one byte with at most six: spares the walk over most long keys.
-    fn may_have_length(self, name: &[u8]) -> bool {
-        self.raw.len() >= name.len() && self.raw.len() <= name.len().saturating_mul(6)
-    }
-}
-
-/// The bytes of a string after unescaping.
-#[derive(Clone, Debug)]
-pub(crate) struct Decoded<'a> {
-    rest: &'a [u8],
-    ready: [u8; 4],
-    from: usize,
-    to: usize,
-}
-
-impl Iterator for Decoded<'_> {
-    type Item = u8;
-
-    fn next(&mut self) -> Option<u8> {
-        if self.from < self.to {
-            let byte = self.ready.get(self.from).copied();
-            self.from = self.from.saturating_add(1);
-            return byte;
-        }
-        let (&first, rest) = self.rest.split_first()?;
-        self.rest = rest;
-        if first != b'\\' {
-            return Some(first);
-        }
-        // The scanner has validated every escape, so this ends nothing early.
-        let (symbol, length) = parse_escape(rest)?;
-        self.rest = rest.get(length..).unwrap_or_default();
-        self.to = symbol.encode_utf8(&mut self.ready).len();
-        self.from = 1;
-        self.ready.first().copied()
-    }
-}
-
-/// Reads what follows a backslash: the character and how many bytes wrote it. A lone surrogate is no character.
-fn parse_escape(after: &[u8]) -> Option<(char, usize)> {
-    let symbol = match after.first()? {
-        b'"' => '"',
-        b'\\' => '\\',
-        b'/' => '/',
-        b'b' => '\u{8}',
-        b'f' => '\u{c}',
-        b'n' => '\n',
-        b'r' => '\r',
-        b't' => '\t',
-        b'u' => {
-            let first = parse_hex(after.get(1..5)?)?;
-            if !(0xd800..0xdc00).contains(&first) {
-                // The lower half of a pair alone is refused by `from_u32`.
-                return char::from_u32(first).map(|symbol| (symbol, 5));
-            }
-            if after.get(5..7)? != b"\\u" {
-                return None;
-            }
-            let second = parse_hex(after.get(7..11)?)?;
-            if !(0xdc00..0xe000).contains(&second) {
-                return None;
-            }
-            let joined = ((first & 0x3ff) << 10) | (second & 0x3ff);
-            return char::from_u32(joined.saturating_add(0x1_0000)).map(|symbol| (symbol, 11));
-        }
-        _ => return None,
-    };
-    Some((symbol, 1))
-}
-
-fn parse_hex(digits: &[u8]) -> Option<u32> {
-    digits.iter().try_fold(0u32, |all, &digit| Some((all << 4) | char::from(digit).to_digit(16)?))
-}
-
 /// How many of eight bytes, from the lowest, come before a quote, a backslash or a control character.
 fn leading_ordinary(eight: u64) -> usize {
     const ONES: u64 = 0x0101_0101_0101_0101;
@@ -510,83 +396,20 @@ mod tests {
 
     #[test]
     fn what_is_no_strict_object_is_refused() {
+        #[rustfmt::skip]
         let wrong = [
-            "",
-            " ",
-            "{",
-            "}",
-            "[]",
-            "null",
-            "1",
-            "\"type\"",
-            "{}x",
-            "{}{}",
-            "{} {}",
-            "{},",
-            "\u{feff}{}",
-            "{,}",
-            "{\"a\"}",
-            "{\"a\":}",
-            "{\"a\":1,}",
-            "{\"a\" 1}",
-            "{a:1}",
-            "{'a':1}",
-            "{\"a\":1 \"b\":2}",
-            "{1:1}",
-            "{\"a\":[1,]}",
-            "{\"a\":[,1]}",
-            "{\"a\":[1 2]}",
-            "{\"a\":[1}",
-            "{\"a\":[}]}",
-            "{\"a\":{\"b\"]}",
-            "{\"a\":{\"b\":1]}",
-            "{\"a\":{]}",
-            "{\"a\":{\"b\":1,}}",
-            "{\"a\":{\"b\"}}",
-            "{\"a\":{1}}",
-            "{\"a\":tru}",
-            "{\"a\":True}",
-            "{\"a\":nul}",
-            "{\"a\":nullx}",
-            "{\"a\":NaN}",
-            "{\"a\":Infinity}",
-            "{\"a\":01}",
-            "{\"a\":-}",
-            "{\"a\":+1}",
-            "{\"a\":.5}",
-            "{\"a\":1.}",
-            "{\"a\":1.e1}",
-            "{\"a\":1e}",
-            "{\"a\":1e+}",
-            "{\"a\":0x1}",
-            "{\"a\":--1}",
-            "{\"a\":1e999}",
-            "{\"a\":-1e999}",
-            "{\"a\":1_0}",
-            "{\"a\":\"\t\"}",
-            "{\"a\":\"\n\"}",
-            "{\"a\":\"\0\"}",
-            "{\"a\":\"\\x\"}",
-            "{\"a\":\"\\u12\"}",
-            "{\"a\":\"\\u12g4\"}",
-            "{\"a\":\"\\u+123\"}",
-            "{\"a\":\"\\ud800\"}",
-            "{\"a\":\"\\udc00\"}",
-            "{\"a\":\"\\ud800\\ud800\"}",
-            "{\"a\":\"\\ud800x\"}",
-            "{\"a\":\"\\udc00\\ud800\"}",
-            "{\"a\":\"",
-            "{\"a\":\"\\\"}",
-            "{\"a\":\"\\",
-            "{\"a\":\"\\u\"}",
-            "{\"a\":1}\0",
-            "/**/{}",
-            "{\"a\":1/**/}",
-            "{\u{a0}}",
-            "{\u{b}}",
-            "{\"\\ud800\":1}",
-            "{\"a\":[\"\\udfff\"]}",
-            "{\"a\":{\"\\udfff\":1}}",
+            "", " ", "{", "}", "[]", "null", "1", "\"type\"", "{}x", "{}{}", "{} {}", "{},", "\u{feff}{}", "{,}",
+            "{\"a\"}", "{\"a\":}", "{\"a\":1,}", "{\"a\" 1}", "{a:1}", "{'a':1}", "{\"a\":1 \"b\":2}", "{1:1}",
+            "{\"a\":[1,]}", "{\"a\":[,1]}", "{\"a\":[1 2]}", "{\"a\":[1}", "{\"a\":[}]}", "{\"a\":{\"b\"]}",
+            "{\"a\":{\"b\":1]}", "{\"a\":{]}", "{\"a\":{\"b\":1,}}", "{\"a\":{\"b\"}}", "{\"a\":{1}}", "{\"a\":tru}",
+            "{\"a\":True}", "{\"a\":nul}", "{\"a\":nullx}", "{\"a\":NaN}", "{\"a\":Infinity}", "{\"a\":01}",
+            "{\"a\":-}", "{\"a\":+1}", "{\"a\":.5}", "{\"a\":1.}", "{\"a\":1.e1}", "{\"a\":1e}", "{\"a\":1e+}",
+            "{\"a\":0x1}", "{\"a\":--1}", "{\"a\":1e999}", "{\"a\":-1e999}", "{\"a\":1_0}", "{\"a\":\"\t\"}",
+            "{\"a\":\"\n\"}", "{\"a\":\"\0\"}", "{\"a\":\"\\x\"}", "{\"a\":\"\\u12\"}", "{\"a\":\"\\u12g4\"}",
+            "{\"a\":\"\\u+123\"}", "{\"a\":\"\\ud800\"}", "{\"a\":\"\\udc00\"}", "{\"a\":\"\\ud800\\ud800\"}",
+            "{\"a\":\"\\ud800x\"}", "{\"a\":\"\\udc00\\ud800\"}", "{\"a\":\"", "{\"a\":\"\\\"}", "{\"a\":\"\\",
+            "{\"a\":\"\\u\"}", "{\"a\":1}\0", "/**/{}", "{\"a\":1/**/}", "{\u{a0}}", "{\u{b}}", "{\"\\ud800\":1}",
+            "{\"a\":[\"\\udfff\"]}", "{\"a\":{\"\\udfff\":1}}",
         ];
         for text in wrong {
             assert!(!accepts(text), "{text:?}");
@@ -654,18 +477,6 @@ mod tests {
         assert_eq!(leading_ordinary(u64::from_le_bytes(*b" !#[]\x7f\x80\xff")), 8);
     }
 
-    #[test]
-    fn names_compare_after_unescaping() {
-        let text = |raw: &'static [u8]| RawText { raw, escaped: raw.contains(&b'\\') };
-        assert!(text(b"type").is(b"type") && text(b"t\\u0079pe").is(b"type"));
-        assert!(!text(b"Type").is(b"type") && text(b"Type").is_nearly(b"type"));
-        assert!(text(b"\\u0054ype").is_nearly(b"type") && !text(b"\\u0054ype").is(b"type"));
-        assert!(!text(b"typ").is_nearly(b"type") && !text(b"types").is_nearly(b"type"));
-        assert!(!text(b"t\\u0079p").is_nearly(b"type") && !text(b"t\\u0079pes").is(b"type"));
-        // Only ASCII folds: the Kelvin sign is not a k.
-        assert!(!text(b"\\u212a").is_nearly(b"k"));
-    }
-
     fn json() -> impl Strategy<Value = serde_json::Value> {
         let leaf = prop_oneof![
             Just(serde_json::Value::Null),
@@ -685,35 +496,10 @@ mod tests {
 
     /// Pieces that make nearly-JSON.
     fn pieces() -> impl Strategy<Value = String> {
+        #[rustfmt::skip]
         let piece = prop::sample::select(vec![
-            "{",
-            "}",
-            "[",
-            "]",
-            ",",
-            ":",
-            "\"",
-            "\\",
-            "\\u",
-            "d83d",
-            "\\ude00",
-            "0",
-            "1",
-            "-",
-            ".",
-            "e",
-            "+",
-            "9999",
-            "true",
-            "null",
-            " ",
-            "\n",
-            "\"type\"",
-            "\"a\":",
-            "{\"type\":\"x\",",
-            "é",
-            "\u{1}",
-            "\"\\ud83d\\ude00\"",
+            "{", "}", "[", "]", ",", ":", "\"", "\\", "\\u", "d83d", "\\ude00", "0", "1", "-", ".", "e", "+", "9999",
+            "true", "null", " ", "\n", "\"type\"", "\"a\":", "{\"type\":\"x\",", "é", "\u{1}", "\"\\ud83d\\ude00\"",
         ]);
         prop::collection::vec(piece, 0..14).prop_map(|pieces| pieces.concat())
     }
