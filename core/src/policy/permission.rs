@@ -276,6 +276,16 @@ mod tests {
         assert!(set(&["*:**"]).allows("chat:write") && !set(&["*:**"]).allows("chat"));
     }
 
+    #[test]
+    fn what_is_no_plain_permission_is_covered_by_nothing() {
+        let held = set(&["**", "*", "*:*", "*:*:*", "a"]);
+        for needed in ["", "*", "**", "a:*", "a:**", ":", "a:", ":a", "a::b", "a b", "é"] {
+            assert!(!held.allows(needed), "{needed:?}");
+            assert!(!Permission::parse("**").unwrap().covers(needed), "{needed:?}");
+        }
+        assert!(held.allows("a:b:c:d"));
+    }
+
     /// The grammar once more, as plainly as possible.
     fn model(held: &[&str], needed: &[&str]) -> bool {
         match (held, needed) {

@@ -262,23 +262,25 @@ impl<'a> Scanner<'a> {
         }
         match self.peek()? {
             b'0' => self.step(),
-            _ => self.skip_digits()?,
+            _ => {
+                self.skip_digits()?;
+            }
         }
         if self.rest().first() == Some(&b'.') {
             self.step();
             self.skip_digits()?;
         }
-        let exponent = matches!(self.rest().first(), Some(b'e' | b'E'));
-        if exponent {
+        let mut exponent_digits = 0;
+        if matches!(self.rest().first(), Some(b'e' | b'E')) {
             self.step();
             if matches!(self.rest().first(), Some(b'+' | b'-')) {
                 self.step();
             }
-            self.skip_digits()?;
+            exponent_digits = self.skip_digits()?;
         }
-        // Without an exponent it takes more than 300 digits to leave the range of a double.
+        // Two digits of exponent on 200 bytes of number stay within the range, so the dear look is rare.
         let written = self.since(start);
-        if exponent || written.len() > 300 {
+        if exponent_digits > 2 || written.len() > 200 {
             let value = std::str::from_utf8(written).ok().and_then(|text| text.parse::<f64>().ok());
             if !value.is_some_and(f64::is_finite) {
                 return Err(Malformed);
@@ -287,11 +289,11 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    /// One digit or more.
-    fn skip_digits(&mut self) -> Result<(), Malformed> {
+    /// One digit or more; says how many.
+    fn skip_digits(&mut self) -> Result<usize, Malformed> {
         let digits = self.rest().iter().take_while(|byte| byte.is_ascii_digit()).count();
         self.at = self.at.saturating_add(digits);
-        if digits == 0 { Err(Malformed) } else { Ok(()) }
+        if digits == 0 { Err(Malformed) } else { Ok(digits) }
     }
 
     fn skip_space(&mut self) {
@@ -435,6 +437,30 @@ mod tests {
             assert!(accepts(text), "{text:?}");
             require_agreement(text.as_bytes());
         }
+    }
+
+    #[test]
+    fn control_characters_are_refused_wherever_they_stand() {
+        for byte in 0..0x20u8 {
+            for tail in ["", "a long tail, more than eight bytes of it"] {
+                let text = format!("{{\"a\":\"x{}{tail}\"}}", char::from(byte));
+                assert!(!accepts(&text), "{byte:#x}");
+            }
+        }
+    }
+
+    #[test]
+    fn long_numbers_are_held_to_the_range_of_a_double() {
+        let number = |digits: usize| format!("{{\"a\":[1{}]}}", "0".repeat(digits));
+        for (digits, wanted) in [(299, true), (308, true), (309, false), (5_000, false)] {
+            assert_eq!(accepts(&number(digits)), wanted, "{digits}");
+            require_agreement(number(digits).as_bytes());
+        }
+        for text in ["1e308", "1e309", "-1E+309", "1e0309", "1e00005", "0.1e309", "99e99", "1e-400"] {
+            require_agreement(format!("{{\"a\":{text}}}").as_bytes());
+        }
+        assert!(!accepts(&format!("{{\"a\":{}e99}}", "9".repeat(250))));
+        assert!(accepts(&format!("{{\"a\":0.{}1}}", "0".repeat(5_000))));
     }
 
     #[test]

@@ -154,6 +154,9 @@ mod tests {
         assert!(text(b"\\u0054ype").is_nearly(b"type") && !text(b"\\u0054ype").is(b"type"));
         assert!(!text(b"typ").is_nearly(b"type") && !text(b"types").is_nearly(b"type"));
         assert!(!text(b"t\\u0079p").is_nearly(b"type") && !text(b"t\\u0079pes").is(b"type"));
+        assert!(text(br"\u0074\u0079\u0070\u0065").is(b"type"), "six bytes for each");
+        assert!(text(br"\u0054\u0059\u0050\u0045").is_nearly(b"type"));
+        assert!(text(br"\u00e9t\u00e9").is("été".as_bytes()));
         // Only ASCII folds: the Kelvin sign is not a k.
         assert!(!text(b"\\u212a").is_nearly(b"k"));
     }
