@@ -1,23 +1,19 @@
 //! This file answers: which credentials were revoked?
+#![allow(dead_code, reason = "wired by the flows")]
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+mod rules;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 
+use self::rules::{ALWAYS, CutOff, KeyRule, Named, Rules, Until};
 use crate::identity::Identity;
-use crate::limit::hash::{Fingerprint, Fingerprinter, Uniform};
-use crate::time::WallTime;
+use crate::limit::hash::{Fingerprint, Fingerprinter};
+use crate::time::{Now, WallTime};
 
-/// Key rules kept one by one; beyond this they fold into their issuer.
-const MAX_KEY_RULES: usize = 1_024;
-/// Issuers with a cut-off; beyond this they fold into one cut-off for all.
-const MAX_ISSUERS: usize = 256;
 /// Over entries looked at per revocation, so that none is long.
 const RECLAIM: usize = 16;
-/// A cut-off that refuses whatever was issued whenever.
-const ALWAYS: u64 = u64::MAX;
 
 /// What is to be revoked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -159,41 +155,6 @@ pub(crate) struct RevocationTable {
     rules: RwLock<Rules>,
 }
 
-#[derive(Default)]
-struct Rules {
-    /// Token and session rules, by what they name.
-    named: HashMap<Fingerprint, Named, Uniform>,
-    subjects: HashMap<Fingerprint, SubjectCutOff, Uniform>,
-    keys: HashMap<Fingerprint, KeyRule, Uniform>,
-    issuers: HashMap<Fingerprint, CutOff, Uniform>,
-    everything: Option<CutOff>,
-    /// When an entry of the first two maps may be over.
-    due: BinaryHeap<Reverse<(WallTime, Fingerprint)>>,
-}
-
-#[derive(Clone, Copy)]
-struct CutOff {
-    issued_before: u64,
-    kills_until: WallTime,
-}
-
-struct Named {
-    issuer: Fingerprint,
-    subject: Option<Fingerprint>,
-    /// What stands for it once folded.
-    cut: CutOff,
-}
-
-struct SubjectCutOff {
-    issuer: Fingerprint,
-    cut: CutOff,
-}
-
-struct KeyRule {
-    issuer: Fingerprint,
-    kills_until: WallTime,
-}
-
 impl RevocationTable {
     /// An empty table, keyed with what no peer knows.
     pub(crate) fn new(hash_key: [u64; 2], max_rules: usize) -> RevocationTable {
@@ -207,27 +168,30 @@ impl RevocationTable {
 
     /// Puts a rule in force. When this returns, every [`is_revoked`](Self::is_revoked) that begins sees it, and
     /// the epoch has moved. The same rule again lives as long as the longer of the two.
-    pub(crate) fn revoke(&self, rule: &RevocationRule, reach: Reach, now: WallTime) -> Folded {
-        let cut = |issued_before| CutOff { issued_before, kills_until: reach.kills_until };
+    pub(crate) fn revoke(&self, rule: &RevocationRule, reach: Reach, now: Now) -> Folded {
+        let until = Until::new(reach.kills_until, now);
         let mut folded = Folded::default();
         let mut rules = self.rules.write();
         match rule {
             RevocationRule::Token { issuer, token_id, subject } => {
-                let named = self.named(issuer, subject.as_deref(), cut(reach.issued_by));
-                rules.insert_named(self.token(issuer, token_id), named);
+                let named = self.named(issuer, subject.as_deref(), CutOff::new(reach.issued_by, until));
+                rules.insert_named(self.token(issuer, token_id), named, now);
             }
             RevocationRule::Session { issuer, session_id, subject } => {
-                let named = self.named(issuer, subject.as_deref(), cut(ALWAYS));
-                rules.insert_named(self.session(issuer, session_id), named);
+                let named = self.named(issuer, subject.as_deref(), CutOff::new(ALWAYS, until));
+                rules.insert_named(self.session(issuer, session_id), named, now);
             }
             RevocationRule::Subject { issuer, subject, issued_before } => {
-                rules.cut_subject(self.subject(issuer, subject), self.issuer(issuer), cut(*issued_before));
+                let cut = CutOff::new(*issued_before, until);
+                rules.cut_subject(self.subject(issuer, subject), self.issuer(issuer), cut, now);
             }
             RevocationRule::Issuer { issuer, issued_before } => {
-                rules.cut_issuer(self.issuer(issuer), cut(*issued_before));
+                rules.cut_issuer(self.issuer(issuer), CutOff::new(*issued_before, until), now);
             }
             RevocationRule::Key { issuer, key_id } => {
-                rules.insert_key(self.key(issuer, key_id), self.issuer(issuer), reach.kills_until);
+                let issuer_name = self.issuer(issuer);
+                let rule = rules.keys.entry(self.key(issuer, key_id)).or_insert(KeyRule { issuer: issuer_name, until });
+                rule.until = rule.until.join(until);
             }
         }
         rules.remove_over(RECLAIM, now);
@@ -239,26 +203,23 @@ impl RevocationTable {
 
     /// Whether any rule in force refuses these facts. At most six lookups under a shared lock; not for the
     /// message path.
-    pub(crate) fn is_revoked(&self, facts: &RevocationFacts<'_>, now: WallTime) -> bool {
+    pub(crate) fn is_revoked(&self, facts: &RevocationFacts<'_>, now: Now) -> bool {
+        let RevocationFacts { issuer, subject, issued_at, .. } = *facts;
         let rules = self.rules.read();
-        let alive = |until: WallTime| now < until;
-        let cut = |cut: &CutOff| alive(cut.kills_until) && facts.issued_at.is_none_or(|at| at <= cut.issued_before);
-        let issuer = facts.issuer;
-        let named = |key: Option<Fingerprint>| {
-            key.and_then(|key| rules.named.get(&key)).is_some_and(|named| alive(named.cut.kills_until))
-        };
+        let cut = |cut: &CutOff| cut.refuses(issued_at, now);
+        let named = |name: Fingerprint| rules.named.get(&name).is_some_and(|named| !named.cut.is_over(now));
+        // Most tables are empty most of the time: then nothing is hashed.
         (!rules.named.is_empty()
-            && (named(facts.token_id.map(|id| self.token(issuer, id)))
-                || named(facts.session_id.map(|id| self.session(issuer, id)))))
+            && (facts.token_id.is_some_and(|id| named(self.token(issuer, id)))
+                || facts.session_id.is_some_and(|id| named(self.session(issuer, id)))))
             || (!rules.subjects.is_empty()
-                && rules.subjects.get(&self.subject(issuer, facts.subject)).is_some_and(|entry| cut(&entry.cut)))
+                && rules.subjects.get(&self.subject(issuer, subject)).is_some_and(|entry| cut(&entry.cut)))
             || (!rules.issuers.is_empty() && rules.issuers.get(&self.issuer(issuer)).is_some_and(cut))
-            || rules.everything.as_ref().is_some_and(cut)
             || (!rules.keys.is_empty()
                 && facts
                     .key_id
-                    .and_then(|id| rules.keys.get(&self.key(issuer, id)))
-                    .is_some_and(|key| alive(key.kills_until)))
+                    .is_some_and(|id| rules.keys.get(&self.key(issuer, id)).is_some_and(|key| !key.until.is_over(now))))
+            || rules.everything.is_some_and(|all| cut(&all))
     }
 
     /// Moves with every revocation. Whoever looked before it moved must look again before publishing (RULES 4).
@@ -297,145 +258,308 @@ impl RevocationTable {
     }
 }
 
-impl CutOff {
-    /// Refuses what either refuses, and possibly more.
-    fn join(&mut self, other: CutOff) {
-        self.issued_before = self.issued_before.max(other.issued_before);
-        self.kills_until = self.kills_until.max(other.kills_until);
-    }
-}
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
 
-impl Rules {
-    fn len(&self) -> usize {
-        self.named.len().saturating_add(self.subjects.len())
+    use super::rules::{ALWAYS, MAX_ISSUERS, MAX_KEY_RULES};
+    use super::{Reach, RevocationFacts, RevocationRule, RevocationTable};
+    use crate::time::{Now, WallTime};
+
+    const T: u64 = 1_800_000_000;
+    const HOUR: u64 = 3_600_000;
+
+    fn at(ms: u64) -> Now {
+        Now::new(T * 1000 + ms, 5_000 + ms)
     }
 
-    fn insert_named(&mut self, name: Fingerprint, new: Named) {
-        let until = new.cut.kills_until;
-        match self.named.get_mut(&name) {
-            Some(old) => {
-                old.cut.join(new.cut);
-                old.subject = old.subject.or(new.subject);
+    fn table(max_rules: usize) -> RevocationTable {
+        RevocationTable::new([1, 2], max_rules)
+    }
+
+    fn hours(hours: u64) -> Reach {
+        Reach { kills_until: WallTime(T * 1000 + hours * HOUR), issued_by: T + 30 }
+    }
+
+    fn token(id: &str, subject: Option<&str>) -> RevocationRule {
+        RevocationRule::Token { issuer: "iss".into(), token_id: id.into(), subject: subject.map(Into::into) }
+    }
+
+    fn session(id: &str, subject: Option<&str>) -> RevocationRule {
+        RevocationRule::Session { issuer: "iss".into(), session_id: id.into(), subject: subject.map(Into::into) }
+    }
+
+    fn subject(name: &str, issued_before: u64) -> RevocationRule {
+        RevocationRule::Subject { issuer: "iss".into(), subject: name.into(), issued_before }
+    }
+
+    fn key(id: &str) -> RevocationRule {
+        RevocationRule::Key { issuer: "iss".into(), key_id: id.into() }
+    }
+
+    const FACTS: RevocationFacts<'_> = RevocationFacts {
+        issuer: "iss",
+        subject: "sam",
+        token_id: Some("t1"),
+        session_id: Some("s1"),
+        key_id: Some("k1"),
+        issued_at: Some(T),
+    };
+
+    fn revoked(rule: RevocationRule, facts: &RevocationFacts<'_>) -> bool {
+        let table = table(10);
+        assert!(!table.is_revoked(facts, at(0)));
+        assert!(!table.revoke(&rule, hours(24), at(0)).any());
+        let revoked = table.is_revoked(facts, at(0));
+        assert_eq!(revoked, rule.refuses(facts), "a rule taken alone says the same");
+        revoked
+    }
+
+    #[test]
+    fn each_rule_refuses_what_it_names_and_nothing_else() {
+        let other = RevocationFacts { issuer: "other", ..FACTS };
+        for rule in [token("t1", None), session("s1", None), subject("sam", T), key("k1")] {
+            assert!(revoked(rule.clone(), &FACTS), "{rule:?}");
+            assert!(!revoked(rule.clone(), &other), "{rule:?}");
+        }
+        for rule in [token("s1", None), session("t1", None), subject("sa", T), key("sam"), token("", None)] {
+            assert!(!revoked(rule.clone(), &FACTS), "{rule:?}");
+        }
+        let bare = RevocationFacts { token_id: None, session_id: None, key_id: None, ..FACTS };
+        for rule in [token("t1", Some("sam")), session("s1", Some("sam")), key("k1")] {
+            assert!(!revoked(rule.clone(), &bare), "{rule:?}");
+        }
+        assert!(revoked(RevocationRule::Issuer { issuer: "iss".into(), issued_before: T }, &bare));
+    }
+
+    #[test]
+    fn cut_offs_compare_whole_seconds_equal_refuses_and_no_second_refuses() {
+        let issued = |issued_at| RevocationFacts { issued_at, ..FACTS };
+        assert!(revoked(subject("sam", T), &issued(Some(T - 1))));
+        assert!(revoked(subject("sam", T), &issued(Some(T))));
+        assert!(!revoked(subject("sam", T), &issued(Some(T + 1))));
+        assert!(revoked(subject("sam", T), &issued(None)));
+        assert!(!revoked(subject("eve", T), &issued(None)));
+        assert!(revoked(subject("sam", u64::MAX), &issued(Some(u64::MAX))));
+    }
+
+    #[test]
+    fn a_rule_lives_as_long_as_what_it_kills_and_the_longer_wins() {
+        let table = table(10);
+        table.revoke(&token("t1", None), hours(2), at(0));
+        table.revoke(&token("t1", None), hours(1), at(0));
+        assert!(table.is_revoked(&FACTS, at(2 * HOUR - 1)));
+        assert!(!table.is_revoked(&FACTS, at(2 * HOUR)));
+        table.revoke(&token("t2", None), hours(9), at(3 * HOUR));
+        assert_eq!(table.len(), 1, "what is over is removed");
+    }
+
+    #[test]
+    fn a_stepped_wall_clock_forgets_nothing() {
+        let table = table(10);
+        table.revoke(&token("t1", None), hours(2), at(0));
+        table.revoke(&token("t2", None), hours(2), at(0));
+        let stepped = Now { wall: at(50 * HOUR).wall, mono: at(1).mono };
+        assert!(table.is_revoked(&FACTS, stepped));
+        table.revoke(&token("t3", None), hours(99), stepped);
+        assert!(table.is_revoked(&FACTS, at(2)));
+        let behind = Now { wall: at(1).wall, mono: at(50 * HOUR).mono };
+        table.revoke(&token("t4", None), hours(99), behind);
+        assert!(table.is_revoked(&FACTS, behind));
+    }
+
+    #[test]
+    fn the_epoch_moves_with_every_revocation() {
+        let table = table(10);
+        let before = table.epoch();
+        table.revoke(&token("t1", None), hours(1), at(0));
+        table.revoke(&token("t1", None), hours(1), at(0));
+        assert_eq!(table.epoch(), before + 2);
+    }
+
+    #[test]
+    fn a_full_table_folds_the_one_who_filled_it_and_spares_the_others() {
+        let table = table(8);
+        table.revoke(&session("sam-1", Some("sam")), hours(24), at(0));
+        let mut folded = 0;
+        for n in 0..100 {
+            let done = table.revoke(&session(&format!("eve-{n}"), Some("eve")), hours(24), at(n));
+            assert_eq!((done.into_issuers, done.into_all), (0, 0));
+            folded += done.into_subjects;
+        }
+        assert!(folded > 90 && table.len() <= 8);
+        let issued_at = Some(T + 3_600);
+        let eve = RevocationFacts { subject: "eve", session_id: Some("eve-0"), issued_at, ..FACTS };
+        assert!(table.is_revoked(&eve, at(HOUR)), "what was issued into the session later stays refused");
+        let sam = RevocationFacts { session_id: Some("sam-2"), ..FACTS };
+        assert!(!table.is_revoked(&sam, at(HOUR)));
+        assert!(table.is_revoked(&RevocationFacts { session_id: Some("sam-1"), ..FACTS }, at(HOUR)));
+    }
+
+    #[test]
+    fn tokens_of_many_subjects_fold_into_a_cut_off_that_spares_new_tokens() {
+        let table = table(8);
+        let mut folded = 0;
+        for n in 0..100u64 {
+            let reach = Reach { issued_by: T + n, ..hours(24) };
+            folded += table.revoke(&token(&format!("t{n}"), Some(&format!("u{n}"))), reach, at(0)).into_issuers;
+        }
+        assert!(folded >= 92 && table.len() <= 8);
+        for n in 0..100 {
+            let (id, name) = (format!("t{n}"), format!("u{n}"));
+            let facts = RevocationFacts { token_id: Some(&id), subject: &name, issued_at: Some(T + n), ..FACTS };
+            assert!(table.is_revoked(&facts, at(0)), "{n}");
+        }
+        let fresh = RevocationFacts { token_id: Some("new"), issued_at: Some(T + 100), ..FACTS };
+        assert!(!table.is_revoked(&fresh, at(0)));
+        assert!(!table.is_revoked(&FACTS, at(24 * HOUR)));
+    }
+
+    #[test]
+    fn a_token_said_to_be_of_two_subjects_folds_into_its_issuer() {
+        for pair in [[Some("sam"), Some("eve")], [None, Some("eve")], [Some("sam"), None]] {
+            let table = table(1);
+            for of in pair {
+                table.revoke(&token("t1", of), hours(1), at(0));
             }
-            None => {
-                self.named.insert(name, new);
-                self.due.push(Reverse((until, name)));
-            }
+            table.revoke(&subject("eve", 0), hours(1), at(0));
+            table.revoke(&subject("joe", 0), hours(1), at(0));
+            assert!(table.is_revoked(&FACTS, at(0)), "{pair:?}");
         }
     }
 
-    fn cut_subject(&mut self, subject: Fingerprint, issuer: Fingerprint, cut: CutOff) {
-        match self.subjects.get_mut(&subject) {
-            Some(old) => old.cut.join(cut),
-            None => {
-                self.subjects.insert(subject, SubjectCutOff { issuer, cut });
-                self.due.push(Reverse((cut.kills_until, subject)));
-            }
+    #[test]
+    fn a_bar_is_not_prolonged_by_later_cut_offs() {
+        let table = table(0);
+        assert!(table.revoke(&session("s9", None), hours(1), at(0)).into_issuers == 1);
+        let later = RevocationFacts { issued_at: Some(T + 31), session_id: None, ..FACTS };
+        assert!(table.is_revoked(&later, at(0)));
+        table.revoke(&token("t9", None), hours(9), at(0));
+        assert!(!table.is_revoked(&later, at(HOUR)));
+        assert!(table.is_revoked(&FACTS, at(HOUR)));
+    }
+
+    #[test]
+    fn keys_and_issuers_are_bounded_too() {
+        let table = table(10);
+        for n in 0..=MAX_KEY_RULES {
+            table.revoke(&key(&format!("k{n}")), hours(1), at(0));
+        }
+        let forged = RevocationFacts { issued_at: Some(ALWAYS), ..FACTS };
+        assert!(table.is_revoked(&forged, at(0)));
+        assert!(table.rules.read().keys.is_empty());
+        for n in 0..=MAX_ISSUERS {
+            table.revoke(&RevocationRule::Issuer { issuer: n.to_string(), issued_before: T }, hours(1), at(0));
+        }
+        assert!(table.rules.read().issuers.len() <= MAX_ISSUERS);
+        assert!(table.is_revoked(&RevocationFacts { issuer: "7", ..FACTS }, at(0)));
+    }
+
+    #[test]
+    fn what_waits_to_be_removed_is_bounded_by_what_is_held() {
+        let table = table(50);
+        for n in 0..2_000 {
+            table.revoke(&token(&n.to_string(), Some(&(n % 70).to_string())), hours(24), at(n));
+            let rules = table.rules.read();
+            assert!(rules.len() <= 50 && rules.due.len() <= 2 * 50 + 2, "{} {}", rules.len(), rules.due.len());
         }
     }
 
-    fn cut_issuer(&mut self, issuer: Fingerprint, cut: CutOff) {
-        self.issuers.entry(issuer).and_modify(|old| old.join(cut)).or_insert(cut);
+    fn any_rule() -> impl Strategy<Value = RevocationRule> {
+        let name = || "[a-c]";
+        let subject = || proptest::option::of("[a-c]");
+        let second = || prop_oneof![9 => T - 3..T + 3, 1 => Just(ALWAYS)];
+        prop_oneof![
+            (name(), name(), subject()).prop_map(|(issuer, token_id, subject)| RevocationRule::Token {
+                issuer,
+                token_id,
+                subject
+            }),
+            (name(), name(), subject()).prop_map(|(issuer, session_id, subject)| RevocationRule::Session {
+                issuer,
+                session_id,
+                subject
+            }),
+            (name(), name(), second()).prop_map(|(issuer, subject, issued_before)| RevocationRule::Subject {
+                issuer,
+                subject,
+                issued_before
+            }),
+            (name(), second()).prop_map(|(issuer, issued_before)| RevocationRule::Issuer { issuer, issued_before }),
+            (name(), name()).prop_map(|(issuer, key_id)| RevocationRule::Key { issuer, key_id }),
+        ]
     }
 
-    fn insert_key(&mut self, key: Fingerprint, issuer: Fingerprint, kills_until: WallTime) {
-        let rule = self.keys.entry(key).or_insert(KeyRule { issuer, kills_until });
-        rule.kills_until = rule.kills_until.max(kills_until);
+    type Facts = (String, String, Option<String>, Option<String>, Option<String>, Option<u64>);
+
+    fn any_facts() -> impl Strategy<Value = Facts> {
+        let id = || proptest::option::of("[a-c]");
+        ("[a-c]", "[a-c]", id(), id(), id(), proptest::option::of(T - 3..T + 4))
     }
 
-    /// Removes at most `most` entries that are over.
-    fn remove_over(&mut self, most: usize, now: WallTime) {
-        for _ in 0..most {
-            match self.due.peek() {
-                Some(Reverse((until, _))) if *until <= now => {}
-                _ => return,
-            }
-            let Some(Reverse((_, name))) = self.due.pop() else { return };
-            let named = self.named.get(&name).map(|named| named.cut.kills_until);
-            let until = named.or_else(|| self.subjects.get(&name).map(|entry| entry.cut.kills_until));
-            match until {
-                Some(until) if until > now => self.due.push(Reverse((until, name))),
-                _ => {
-                    self.named.remove(&name);
-                    self.subjects.remove(&name);
+    proptest! {
+        /// Whatever a rule in force refuses by itself, the table refuses, however small it is. Where a rule says
+        /// whose the token is, its facts must agree, and a token is issued when the revoker says, at the latest.
+        #[test]
+        fn never_a_miss(
+            rules in proptest::collection::vec((any_rule(), 1u64..20, 0u64..4), 0..40),
+            facts in proptest::collection::vec(any_facts(), 1..20),
+            max_rules in 0usize..12,
+        ) {
+            let table = table(max_rules);
+            let mut in_force = Vec::new();
+            let mut now = at(0);
+            for (rule, life, pause) in &rules {
+                now = Now::new(now.wall.0 + pause, now.mono.0 + pause);
+                let reach = Reach { kills_until: now.wall.plus(*life), issued_by: T };
+                table.revoke(rule, reach, now);
+                in_force.push((rule, reach));
+                prop_assert!(table.len() <= max_rules);
+                for (issuer, subject, token_id, session_id, key_id, issued_at) in &facts {
+                    let facts = RevocationFacts {
+                        issuer,
+                        subject,
+                        token_id: token_id.as_deref(),
+                        session_id: session_id.as_deref(),
+                        key_id: key_id.as_deref(),
+                        issued_at: *issued_at,
+                    };
+                    let hit = in_force.iter().any(|(rule, reach)| {
+                        let fits = match rule {
+                            RevocationRule::Token { subject: of, .. } =>
+                                issued_at.is_none_or(|at| at <= reach.issued_by)
+                                    && of.as_deref().is_none_or(|of| of == facts.subject),
+                            RevocationRule::Session { subject: of, .. } =>
+                                of.as_deref().is_none_or(|of| of == facts.subject),
+                            _ => true,
+                        };
+                        fits && now.wall < reach.kills_until && rule.refuses(&facts)
+                    });
+                    prop_assert!(!hit || table.is_revoked(&facts, now), "{:?}", facts);
                 }
             }
         }
-    }
 
-    /// Brings every map back under its bound. Folding goes an eighth further than it must, so that its cost,
-    /// one walk over the table, is spread over many revocations.
-    fn fold(&mut self, max_rules: usize, now: WallTime, folded: &mut Folded) {
-        if self.keys.len() > MAX_KEY_RULES {
-            self.fold_keys(now, folded);
-        }
-        if self.len() > max_rules {
-            self.remove_over(usize::MAX, now);
-        }
-        if self.len() > max_rules {
-            let target = max_rules.saturating_sub(max_rules / 8);
-            self.fold_into_subjects(target, folded);
-            self.fold_into_issuers(target, folded);
-            self.due.retain(|Reverse((_, name))| self.named.contains_key(name) || self.subjects.contains_key(name));
-        }
-        if self.issuers.len() > MAX_ISSUERS {
-            self.issuers.retain(|_, cut| now < cut.kills_until);
-        }
-        if self.issuers.len() > MAX_ISSUERS {
-            folded.into_all = folded.into_all.saturating_add(self.issuers.len());
-            for (_, cut) in self.issuers.drain() {
-                self.everything.get_or_insert(cut).join(cut);
+        /// With room, nothing more is refused than was revoked.
+        #[test]
+        fn with_room_it_is_exact(
+            rules in proptest::collection::vec(any_rule(), 0..30),
+            facts in any_facts(),
+        ) {
+            let table = table(100);
+            for rule in &rules {
+                prop_assert!(!table.revoke(rule, hours(1), at(0)).any());
             }
-        }
-        self.everything = self.everything.filter(|cut| now < cut.kills_until);
-    }
-
-    /// Folds the rules of the subjects that have the most, where that makes room.
-    fn fold_into_subjects(&mut self, target: usize, folded: &mut Folded) {
-        let mut by_subject: HashMap<Fingerprint, Vec<Fingerprint>, Uniform> = HashMap::default();
-        for (name, named) in &self.named {
-            if let Some(subject) = named.subject {
-                by_subject.entry(subject).or_default().push(*name);
-            }
-        }
-        let mut crowded: Vec<(Fingerprint, Vec<Fingerprint>)> = by_subject.into_iter().collect();
-        crowded.retain(|(subject, names)| names.len() > 1 || self.subjects.contains_key(subject));
-        crowded.sort_unstable_by_key(|(subject, names)| (Reverse(names.len()), *subject));
-        for (subject, names) in crowded {
-            if self.len() <= target {
-                return;
-            }
-            for name in names {
-                let Some(named) = self.named.remove(&name) else { continue };
-                self.cut_subject(subject, named.issuer, named.cut);
-                folded.into_subjects = folded.into_subjects.saturating_add(1);
-            }
-        }
-    }
-
-    /// Folds the rules with the earliest cut-off: that hurts only the oldest tokens.
-    fn fold_into_issuers(&mut self, target: usize, folded: &mut Folded) {
-        let named = self.named.iter().map(|(name, named)| (*name, named.issuer, named.cut));
-        let subjects = self.subjects.iter().map(|(name, entry)| (*name, entry.issuer, entry.cut));
-        let mut all: Vec<(Fingerprint, Fingerprint, CutOff)> = named.chain(subjects).collect();
-        all.sort_unstable_by_key(|(name, _, cut)| (cut.issued_before, cut.kills_until, *name));
-        let surplus = self.len().saturating_sub(target);
-        for (name, issuer, cut) in all.into_iter().take(surplus) {
-            self.named.remove(&name);
-            self.subjects.remove(&name);
-            self.cut_issuer(issuer, cut);
-            folded.into_issuers = folded.into_issuers.saturating_add(1);
-        }
-    }
-
-    fn fold_keys(&mut self, now: WallTime, folded: &mut Folded) {
-        self.keys.retain(|_, key| now < key.kills_until);
-        if self.keys.len() <= MAX_KEY_RULES {
-            return;
-        }
-        folded.into_issuers = folded.into_issuers.saturating_add(self.keys.len());
-        for (_, key) in std::mem::take(&mut self.keys) {
-            self.cut_issuer(key.issuer, CutOff { issued_before: ALWAYS, kills_until: key.kills_until });
+            let (issuer, subject, token_id, session_id, key_id, issued_at) = &facts;
+            let facts = RevocationFacts {
+                issuer,
+                subject,
+                token_id: token_id.as_deref(),
+                session_id: session_id.as_deref(),
+                key_id: key_id.as_deref(),
+                issued_at: *issued_at,
+            };
+            prop_assert_eq!(table.is_revoked(&facts, at(0)), rules.iter().any(|rule| rule.refuses(&facts)));
         }
     }
 }

@@ -233,7 +233,7 @@ impl Entry {
             }
         }
         self.quarter = quarter;
-        let mut add = |ring: &mut [u32; RING]| {
+        let add = |ring: &mut [u32; RING]| {
             if let Some(count) = ring.get_mut(place(quarter)) {
                 *count = count.saturating_add(1);
             }
