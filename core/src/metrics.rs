@@ -209,11 +209,10 @@ impl Metrics {
 
 impl Stripe {
     fn new() -> Stripe {
-        const ZERO: AtomicU64 = AtomicU64::new(0);
         Stripe {
             counts: [const { AtomicU64::new(0) }; COUNTS.len()],
             accepted: [const { AtomicU64::new(0) }; SOURCES.len()],
-            refused: [const { [ZERO; REASONS] }; STAGES.len()],
+            refused: [const { [const { AtomicU64::new(0) }; REASONS] }; STAGES.len()],
         }
     }
 }

@@ -369,6 +369,16 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_at_its_end_ends_no_call_late() {
+        let table = table(1);
+        let end = Now::new(0, u64::MAX);
+        for id in ["t1", "t2", "t3"] {
+            table.revoke(&token(id, Some("sam")), hours(1), end);
+        }
+        assert!(table.is_revoked(&FACTS, end));
+    }
+
+    #[test]
     fn the_epoch_moves_with_every_revocation() {
         let table = table(10);
         let before = table.epoch();

@@ -20,8 +20,9 @@ struct Inner {
     successes: VecDeque<(u64, AuditEvent)>,
     failures: VecDeque<(u64, AuditEvent)>,
     next: u64,
+    /// Lost since the last drain, and since the start.
+    untold: u64,
     dropped: u64,
-    dropped_in_all: u64,
 }
 
 impl AuditQueue {
@@ -36,8 +37,8 @@ impl AuditQueue {
         let mut lost = None;
         let success = event.is_success();
         if inner.len() >= self.max_events {
+            inner.untold = inner.untold.saturating_add(1);
             inner.dropped = inner.dropped.saturating_add(1);
-            inner.dropped_in_all = inner.dropped_in_all.saturating_add(1);
             lost = inner.successes.pop_front();
             if lost.is_none() && !success {
                 lost = inner.failures.pop_front();
@@ -61,9 +62,9 @@ impl AuditQueue {
     pub(crate) fn drain(&self, max: usize, now: WallTime) -> Vec<AuditEvent> {
         let mut drained = Vec::new();
         let mut inner = self.inner.lock();
-        if inner.dropped > 0 && max > 0 {
+        if inner.untold > 0 && max > 0 {
             let mut event = AuditEvent::new(AuditKind::EventsDropped, now);
-            event.count = Some(std::mem::take(&mut inner.dropped));
+            event.count = Some(std::mem::take(&mut inner.untold));
             drained.push(event);
         }
         while drained.len() < max {
@@ -86,7 +87,7 @@ impl AuditQueue {
 
     /// Events lost since the start.
     pub(crate) fn dropped(&self) -> u64 {
-        self.inner.lock().dropped_in_all
+        self.inner.lock().dropped
     }
 }
 

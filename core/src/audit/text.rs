@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn every_day_until_9999_follows_the_one_before() {
-        let leap = |year: u32| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+        let leap = |year: u32| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
         let (mut year, mut month, mut day) = (1970u32, 1u32, 1u32);
         for days in 0..2_932_896u64 {
             assert_eq!(super::civil_from_days(days), (year.into(), month.into(), day.into()));

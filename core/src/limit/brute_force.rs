@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
-use super::hash::{Fingerprint, Uniform};
+use super::hash::{Fingerprint, Uniform, give_back};
 use crate::config::BruteForceConfig;
 use crate::decision::{Class, Reason};
 use crate::time::MonoTime;
@@ -190,6 +190,7 @@ impl BruteForce {
                 shard.due.push(Reverse((stale_at, key)));
             } else {
                 shard.entries.remove(&key);
+                give_back(&mut shard.entries);
                 self.tracked.fetch_sub(1, Ordering::Relaxed);
             }
         }
@@ -222,7 +223,7 @@ impl Entry {
     fn count(&mut self, guess: bool, config: &BruteForceConfig, now: MonoTime) {
         self.resize(quarter_ms(config));
         // A clock read on another core may be a little behind: that failure counts in the quarter in progress.
-        let quarter = (now.0 / quarter_ms(config)).max(self.quarter);
+        let quarter = now.0.checked_div(self.quarter_ms).unwrap_or(0).max(self.quarter);
         let passed = quarter.saturating_sub(self.quarter).min(RING as u64);
         for step in 0..passed {
             let place = place(quarter.saturating_sub(step));
@@ -251,7 +252,7 @@ impl Entry {
         }
         let last = self.quarter.saturating_mul(self.quarter_ms);
         self.quarter_ms = quarter_ms;
-        self.quarter = last / quarter_ms.max(1);
+        self.quarter = last.checked_div(quarter_ms).unwrap_or(0);
         for ring in [&mut self.failures, &mut self.guesses] {
             let all = sum(ring);
             *ring = [0; RING];
@@ -283,7 +284,8 @@ fn quarter_ms(config: &BruteForceConfig) -> u64 {
 }
 
 const fn place(quarter: u64) -> usize {
-    (quarter % RING as u64) as usize
+    const LENGTH: u64 = RING as u64;
+    (quarter % LENGTH) as usize
 }
 
 fn sum(ring: &[u32; RING]) -> u32 {
@@ -463,9 +465,13 @@ mod tests {
         ] {
             assert!(!counts_as_refusal(neither) && !counts_as_guess(neither), "{}", neither.name());
         }
-        for guess in [Reason::SignatureInvalid, Reason::KeyUnknown, Reason::SessionUnknown, Reason::TicketUnknown] {
-            assert!(counts_as_guess(guess), "{}", guess.name());
-        }
+        let guesses: Vec<&str> =
+            Reason::ALL.iter().filter(|one| counts_as_guess(**one)).map(|one| one.name()).collect();
+        let expected = "credential_malformed token_too_large token_malformed token_header_malformed token_algorithm \
+                        token_critical token_key_embedded token_key_id token_opaque key_unknown signature_invalid \
+                        issuer_unknown session_unknown ticket_unknown";
+        assert_eq!(guesses.join(" "), expected);
+        assert_eq!(Reason::ALL.iter().filter(|one| counts_as_refusal(**one)).count(), 35);
     }
 
     proptest! {

@@ -1,5 +1,6 @@
 //! This file answers: under which key does a table file what a peer named?
 
+use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher};
 
 /// A keyed 128-bit hash that stands for a name in a table.
@@ -66,6 +67,17 @@ impl std::fmt::Debug for Fingerprinter {
         f.write_str("Fingerprinter(keyed)")
     }
 }
+
+/// Gives the memory of a flood back once most of it is gone. Nothing to do in most calls; otherwise one walk over
+/// what is left, for at least as many removals before it.
+pub(crate) fn give_back<V>(map: &mut HashMap<Fingerprint, V, Uniform>) {
+    if map.capacity() > SMALL && map.len() < map.capacity() / 8 {
+        map.shrink_to(map.capacity() / 2);
+    }
+}
+
+/// Below this capacity a map keeps its memory.
+const SMALL: usize = 256;
 
 /// Builds the hasher of maps keyed by [`Fingerprint`]: the fingerprint is already keyed and uniform, so its low
 /// half is the hash.
@@ -169,7 +181,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::{Fingerprint, Fingerprinter, Sip, Uniform};
+    use super::{Fingerprint, Fingerprinter, SMALL, Sip, Uniform, give_back};
 
     /// The published function over plain bytes, to compare with the published vectors.
     fn siphash_2_4_128(key: [u64; 2], bytes: &[u8]) -> [u8; 16] {
@@ -252,6 +264,19 @@ mod tests {
             used.insert(key.bucket(16));
         });
         assert_eq!(used.len(), 16);
+    }
+
+    #[test]
+    fn the_memory_of_a_flood_is_given_back_and_nothing_lost() {
+        let hash = Fingerprinter::new([3, 4]);
+        let name = |n: u32| hash.fingerprint(&[&n.to_le_bytes()]);
+        let mut map: HashMap<Fingerprint, u32, Uniform> = (0..10_000).map(|n| (name(n), n)).collect();
+        for n in 10..10_000 {
+            map.remove(&name(n));
+            give_back(&mut map);
+        }
+        assert!(map.capacity() <= 2 * SMALL, "{}", map.capacity());
+        assert!((0..10).all(|n| map.get(&name(n)) == Some(&n)));
     }
 
     proptest! {

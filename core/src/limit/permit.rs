@@ -5,11 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
-use super::hash::{Fingerprint, Uniform};
+use super::hash::{Fingerprint, Uniform, give_back};
 
 const SHARDS: usize = 16;
-/// Below this a map keeps its memory.
-const SMALL: usize = 256;
 
 /// Why no permit was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,11 +64,7 @@ impl Permits {
         if *count == 0 {
             held.remove(&key);
             self.tracked.fetch_sub(1, Ordering::Relaxed);
-            // The memory of a flood goes when the flood does.
-            if held.capacity() > SMALL && held.len() < held.capacity() / 8 {
-                let keep = held.capacity() / 2;
-                held.shrink_to(keep);
-            }
+            give_back(&mut held);
         }
     }
 
@@ -95,7 +89,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::{Full, Permits, SMALL};
+    use super::{Full, Permits};
     use crate::limit::hash::{Fingerprint, Fingerprinter};
 
     fn key(n: u64) -> Fingerprint {
@@ -150,7 +144,7 @@ mod tests {
             permits.release(key(n));
         }
         assert_eq!(permits.tracked(), 0);
-        assert!(permits.shards.iter().all(|shard| shard.lock().capacity() <= 2 * SMALL));
+        assert!(permits.shards.iter().all(|shard| shard.lock().capacity() < 1_000));
     }
 
     #[test]

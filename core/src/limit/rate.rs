@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use super::hash::{Fingerprint, Uniform};
+use super::hash::{Fingerprint, Uniform, give_back};
 use crate::config::RateConfig;
 use crate::time::MonoTime;
 
@@ -160,11 +160,11 @@ impl RateTable {
     pub(crate) fn acquire(&self, name: Fingerprint, now: MonoTime) -> BucketId {
         let mut index = self.index.lock();
         let known = index.by_name.get(&name).copied();
-        if let Some(id) = known {
-            if let Some(slot) = index.slot(id) {
-                slot.holders = slot.holders.saturating_add(1);
-                return BucketId(id);
-            }
+        if let Some(id) = known
+            && let Some(slot) = index.slot(id)
+        {
+            slot.holders = slot.holders.saturating_add(1);
+            return BucketId(id);
         }
         self.reclaim(&mut index, now);
         let Some(id) = index.vacant(self.capacity) else { return BucketId::OVERFLOW };
@@ -260,6 +260,7 @@ impl RateTable {
                 slot.queued = false;
                 let name = slot.name;
                 index.by_name.remove(&name);
+                give_back(&mut index.by_name);
                 index.free.push(id);
             }
         }

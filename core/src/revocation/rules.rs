@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 
 use super::Folded;
-use crate::limit::hash::{Fingerprint, Uniform};
+use crate::limit::hash::{Fingerprint, Uniform, give_back};
 use crate::time::{MonoTime, Now, WallTime};
 
 /// Key rules kept one by one; beyond this they fold into their issuer.
@@ -147,7 +147,8 @@ impl Rules {
 
     /// Removes at most `most` entries that are over.
     pub(super) fn remove_over(&mut self, most: usize, now: Now) {
-        for _ in 0..most {
+        // Never more than there are, since some are filed again.
+        for _ in 0..most.min(self.due.len()) {
             match self.due.peek() {
                 Some(Reverse((until, _))) if until.mono <= now.mono => {}
                 _ => return,
@@ -164,6 +165,8 @@ impl Rules {
                 _ => {
                     self.named.remove(&name);
                     self.subjects.remove(&name);
+                    give_back(&mut self.named);
+                    give_back(&mut self.subjects);
                 }
             }
         }
