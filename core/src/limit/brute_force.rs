@@ -382,6 +382,17 @@ mod tests {
     }
 
     #[test]
+    fn a_block_longer_than_the_window_outlives_it() {
+        let table = BruteForce::new(4);
+        let config = BruteForceConfig { block_ms: 10 * WINDOW, ..config(Some(0)) };
+        table.record(key(1), true, &config, MonoTime(0));
+        for n in 100..1_000 {
+            table.record(key(n), false, &config, MonoTime(3 * WINDOW));
+        }
+        assert_eq!(table.find_block(key(1), MonoTime(3 * WINDOW)), Some(7 * WINDOW));
+    }
+
+    #[test]
     fn the_past_is_forgotten_and_its_room_given_back() {
         let table = BruteForce::new(1_000);
         let config = config(None);

@@ -429,6 +429,16 @@ mod tests {
     }
 
     #[test]
+    fn a_message_still_under_way_at_the_release_is_not_forgotten() {
+        let table = RateTable::new(1);
+        let id = table.acquire(name(1), MonoTime(0));
+        table.release(id);
+        assert_eq!(spend(&table, id, 20, &default(), 0), Ok(()));
+        assert_eq!(table.acquire(name(2), MonoTime(11_999)), BucketId::OVERFLOW);
+        assert_eq!(table.acquire(name(2), MonoTime(12_000)), id);
+    }
+
+    #[test]
     fn a_bucket_taken_up_again_is_not_reclaimed_by_its_old_entry() {
         let table = RateTable::new(1);
         for at in 0..100 {
