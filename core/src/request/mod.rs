@@ -5,6 +5,7 @@
 
 mod authority;
 mod client_address;
+mod cookie;
 mod credential;
 mod forwarded;
 mod origin;
