@@ -3,7 +3,6 @@
 //! Events are values. Where they go - a file, a collector - is decided outside; the core only keeps a bounded
 //! queue of them. What a peer merely said stands in [`UnverifiedText`], which cannot break a line, a terminal or
 //! a parser; what was verified stands in plain fields.
-#![allow(dead_code, unused_imports, reason = "wired by the flows")]
 
 mod queue;
 mod refusals;

@@ -2,7 +2,6 @@
 //!
 //! Counters are striped: a thread adds to its own cache lines and only a scrape adds the stripes up, so two busy
 //! threads never pass one line to and fro.
-#![allow(dead_code, reason = "wired by the flows")]
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -56,7 +55,7 @@ pub(crate) enum Stage {
 /// What is counted by looking, not by adding: filled in by the engine at each scrape.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Gauges {
+pub(crate) struct Gauges {
     /// Live connections.
     pub connections: u64,
     /// Connections waiting to be authenticated.
@@ -67,8 +66,6 @@ pub struct Gauges {
     pub tracked_users: u64,
     /// Revocation rules held.
     pub revocation_rules: u64,
-    /// Verified tokens in the cache.
-    pub cached_tokens: u64,
     /// Questions to the driver without an answer.
     pub pending_lookups: u64,
     /// Audit events waiting.
@@ -188,7 +185,6 @@ impl Metrics {
             ("wsauth_tracked_addresses", gauges.tracked_addresses),
             ("wsauth_tracked_users", gauges.tracked_users),
             ("wsauth_revocation_rules", gauges.revocation_rules),
-            ("wsauth_cached_tokens", gauges.cached_tokens),
             ("wsauth_pending_lookups", gauges.pending_lookups),
             ("wsauth_audit_waiting", gauges.audit_waiting),
         ] {

@@ -1,5 +1,4 @@
 //! This file answers: which credentials were revoked?
-#![allow(dead_code, reason = "wired by the flows")]
 
 mod rules;
 
@@ -17,8 +16,7 @@ const RECLAIM: usize = 16;
 
 /// What is to be revoked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum RevocationRule {
+pub(crate) enum RevocationRule {
     /// One token.
     Token {
         /// Its issuer.

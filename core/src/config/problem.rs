@@ -21,6 +21,13 @@ pub struct ConfigProblem {
     pub nearest: Option<String>,
 }
 
+impl ConfigProblem {
+    /// What only compiling finds out: an origin, a pattern, a key.
+    pub(crate) fn uncompilable(what: String) -> ConfigProblem {
+        ConfigProblem { key: String::new(), line: None, what, nearest: None }
+    }
+}
+
 impl fmt::Display for ConfigProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(line) = self.line {

@@ -1,12 +1,20 @@
 //! This folder answers: which connections exist, and in which state is each?
-#![allow(dead_code, unused_imports, reason = "wired by the flows")]
 
+mod cold;
 mod handle;
+mod index;
 mod lifecycle;
+mod pending;
 mod record;
 mod table;
+mod timetable;
 
+pub(crate) use cold::{Cold, PeerFacts, PendingCredential, RefreshState, Terminal};
 pub use handle::ConnectionId;
-pub(crate) use lifecycle::{State, may_move};
-pub(crate) use record::{Grant, NO_BUCKET, Record, Snapshot};
+pub(crate) use index::Index;
+pub(crate) use lifecycle::State;
+pub use pending::PermissionDiff;
+pub(crate) use pending::{Pending, merge_diff};
+pub(crate) use record::{Grant, Snapshot};
 pub(crate) use table::{Guard, Slot, Table};
+pub(crate) use timetable::Timetable;

@@ -21,7 +21,7 @@ use loom::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use super::lifecycle::{State, may_move};
-use crate::time::{MonoTime, WallTime};
+use crate::time::{MonoTime, Now, WallTime};
 
 /// The bucket of a connection that has none yet.
 pub(crate) const NO_BUCKET: u32 = u32::MAX;
@@ -47,6 +47,17 @@ pub(crate) struct Grant {
     pub(crate) permission_set: u32,
     /// The policy for which this was compiled (RULES 6).
     pub(crate) policy_epoch: u32,
+}
+
+impl Grant {
+    /// The grant of a connection that is not authenticated: over since ever, and no policy knows it.
+    pub(crate) const DENYING: Grant =
+        Grant { wall_expiry: WallTime(0), mono_expiry: MonoTime(0), permission_set: u32::MAX, policy_epoch: 0 };
+
+    /// Whether it is over (RULES 2): by either clock.
+    pub(crate) fn is_over(&self, now: Now) -> bool {
+        now.wall >= self.wall_expiry || now.mono >= self.mono_expiry
+    }
 }
 
 /// One consistent reading of a record. Worth nothing until [`Record::confirm`] said yes after the last decision.

@@ -11,6 +11,12 @@ use std::hash::{BuildHasher, Hasher};
 pub(crate) struct Fingerprint(u128);
 
 impl Fingerprint {
+    /// Any number, for the tests of tables.
+    #[cfg(test)]
+    pub(crate) fn from_u128(number: u128) -> Fingerprint {
+        Fingerprint(number)
+    }
+
     /// Eight hex digits: enough to recognise one token in a log, too little to learn anything of it.
     pub(crate) fn hex8(self) -> String {
         format!("{:08x}", self.0 >> 96)
@@ -23,7 +29,8 @@ impl Fingerprint {
         high.checked_rem(buckets).unwrap_or(0)
     }
 
-    fn low(self) -> u64 {
+    /// The low half, as a number that is spread evenly.
+    pub(crate) fn low(self) -> u64 {
         self.0 as u64
     }
 }

@@ -136,6 +136,11 @@ impl Bitmap {
 }
 
 impl TypeId {
+    /// The number, as the faces tell it.
+    pub(crate) fn index(self) -> u16 {
+        self.0
+    }
+
     /// Which word of a bitmap holds its bit.
     pub(crate) fn word(self) -> usize {
         usize::from(self.0 >> 6)

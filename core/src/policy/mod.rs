@@ -1,5 +1,4 @@
 //! This folder answers: what does this message type need, and does this identity hold it?
-#![allow(dead_code, reason = "wired by the flows")]
 
 pub(crate) mod compile;
 #[doc(hidden)]
@@ -9,4 +8,7 @@ pub(crate) mod pattern;
 mod permission;
 pub(crate) mod sets;
 
+pub(crate) use compile::{Policy, TypeId};
+pub(crate) use judge::{Fields, require_permission};
 pub use permission::{Permission, PermissionSet};
+pub(crate) use sets::PermissionSets;
