@@ -4,6 +4,9 @@
 mod handle;
 mod lifecycle;
 mod record;
+#[cfg(loom)]
+#[cfg(test)]
+mod record_loom;
 mod table;
 
 pub use handle::ConnectionId;
