@@ -14,4 +14,4 @@ mod secret;
 pub use issuers::{Issuer, Issuers, KeysLoaded};
 pub use jwks::{MAX_DOCUMENT_BYTES, MAX_KEYS};
 pub use key::Key;
-pub use ring::{KeyRing, Trust};
+pub use ring::{Candidates, KeyRing, Trust};
