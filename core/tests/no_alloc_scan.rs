@@ -6,7 +6,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use wsauth::config::RuleConfig;
-use wsauth::decision::Reason;
+use wsauth::Reason;
 use wsauth::policy::door::Door;
 
 struct Counting;

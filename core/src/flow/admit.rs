@@ -59,7 +59,7 @@ pub(crate) fn go_live(
         guard.lookup = None;
         guard.pending.authenticated = true;
         engine.schedule(id, due::next_deadline(&guard, State::Live, slot.record().last_activity(), rules));
-        engine.enqueue(id, &mut guard);
+        engine.enqueue(id, &guard);
         report::accepted(engine, id, &guard, now);
     }
     evict_beyond_limit(engine, rules, subject, now);

@@ -168,7 +168,7 @@ pub(crate) fn key_removed(engine: &Engine, rules: &Rules, issuer: &str, key_ids:
         guard.refresh.asked = true;
         guard.pending.refresh_asked = true;
         engine.schedule(id, due::next_deadline(&guard, State::Live, slot.record().last_activity(), rules));
-        engine.enqueue(id, &mut guard);
+        engine.enqueue(id, &guard);
         report::refresh_asked(engine, id, &guard, now);
     }
 }

@@ -59,6 +59,30 @@ impl Issuers {
         Ok(issuers)
     }
 
+    /// Takes over the fetched keys of issuers that stay where they were, and says which keys of each old issuer are
+    /// gone (RULES 30). For a reload, before the new rules are in force.
+    pub(crate) fn inherit(&self, old: &Issuers) -> Vec<(String, Vec<Arc<str>>)> {
+        let mut gone = Vec::new();
+        for before in &old.list {
+            let Some(after) = self.list.iter().find(|issuer| issuer.config.issuer == before.config.issuer) else {
+                continue;
+            };
+            let same_place = match (&before.config.keys, &after.config.keys) {
+                (KeysConfig::Remote { url: old }, KeysConfig::Remote { url: new }) => old == new,
+                _ => false,
+            };
+            if same_place {
+                let Versioned { version, ring } = &*before.keys.read();
+                *after.keys.write() = Versioned { version: *version, ring: Arc::clone(ring) };
+            }
+            let removed = before.keys().removed_in(&after.keys());
+            if !removed.is_empty() {
+                gone.push((before.config.issuer.clone(), removed));
+            }
+        }
+        gone
+    }
+
     /// For the operator: keys of configured documents that cannot be used, and why.
     pub fn skipped(&self) -> &[String] {
         &self.skipped

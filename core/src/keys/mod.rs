@@ -1,5 +1,4 @@
 //! This folder answers: which key may verify this token?
-#![allow(dead_code, reason = "wired by the flows")]
 
 mod der;
 mod issuers;

@@ -2,7 +2,6 @@
 //!
 //! Types are the proof: bytes become [`Unverified`] by their form, [`Verified`] by a signature, [`Claims`] by what
 //! they say. Each step has one constructor; nothing of a token is shown before its signature holds.
-#![allow(dead_code, reason = "wired by the flows")]
 
 mod algorithm;
 mod claims;
