@@ -42,7 +42,9 @@ fn page() -> String {
                 Class::Message => "18: a message or a permission",
             };
             write!(page, "\n## {title}\n\n").unwrap();
-            page.push_str("| number | name | public | HTTP | close | action | meaning |\n|---|---|---|---|---|---|---|\n");
+            page.push_str(
+                "| number | name | public | HTTP | close | action | meaning |\n|---|---|---|---|---|---|---|\n",
+            );
         }
         let row = reason.row();
         writeln!(
