@@ -62,7 +62,12 @@ struct Shared {
 }
 
 impl Driver {
-    pub(crate) fn new(engine: Arc<Engine>, clock: Clock, resolver: Arc<dyn Resolver>, options: DriverOptions) -> Driver {
+    pub(crate) fn new(
+        engine: Arc<Engine>,
+        clock: Clock,
+        resolver: Arc<dyn Resolver>,
+        options: DriverOptions,
+    ) -> Driver {
         let (queue, waiting) = bounded(options.queue.max(1));
         let (stop, stopped) = bounded(0);
         Driver {

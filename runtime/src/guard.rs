@@ -40,8 +40,8 @@ pub type Observer = Arc<dyn Fn(ConnectionId, &PermissionDiff) + Send + Sync>;
 /// ```
 /// use wsauth_runtime::Guard;
 ///
-/// let refused = Guard::from_toml("[handshake]\norgins = []").unwrap_err();
-/// assert!(refused.to_string().contains("did you mean `origins`?"), "{refused}");
+/// let refused = Guard::from_toml("[handshake]\norigins = []").unwrap_err();
+/// assert!(refused.to_string().contains("nobody could be authenticated"), "{refused}");
 /// ```
 #[derive(Clone)]
 pub struct Guard {

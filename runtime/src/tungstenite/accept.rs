@@ -107,7 +107,8 @@ impl Guard {
     /// An unauthenticated peer can hold this thread for `request_ms` and the lookup deadline; servers bound the
     /// number of threads.
     pub fn accept_with(&self, stream: TcpStream, options: &AcceptOptions) -> Result<GuardedSocket, AcceptError> {
-        let registry = self.with_pump(|pump| Arc::clone(pump.registry())).map_err(|error| AcceptError::NoPump(error.kind()))?;
+        let registry =
+            self.with_pump(|pump| Arc::clone(pump.registry())).map_err(|error| AcceptError::NoPump(error.kind()))?;
         let failed = |error: io::Error| AcceptError::Io(error.kind());
         stream.set_nonblocking(false).map_err(failed)?;
         stream.set_nodelay(true).map_err(failed)?;
@@ -311,9 +312,7 @@ impl Failure {
             HandshakeError::Failure(error) => error,
         };
         match error {
-            SocketError::Io(error) if error.kind() == io::ErrorKind::TimedOut => {
-                Failure::Socket(AcceptError::TimedOut)
-            }
+            SocketError::Io(error) if error.kind() == io::ErrorKind::TimedOut => Failure::Socket(AcceptError::TimedOut),
             SocketError::Io(error) => Failure::Socket(AcceptError::Io(error.kind())),
             SocketError::Protocol(ProtocolError::HandshakeIncomplete) => {
                 Failure::Socket(AcceptError::Io(io::ErrorKind::UnexpectedEof))

@@ -235,8 +235,7 @@ impl Line {
             give_up(&mut out);
         }
         let closing = if let Phase::Closing(until) = out.phase { until } else { MonoTime::NEVER };
-        let stalling =
-            if out.pending.is_empty() { MonoTime::NEVER } else { out.stalled_since.plus(self.stall_ms) };
+        let stalling = if out.pending.is_empty() { MonoTime::NEVER } else { out.stalled_since.plus(self.stall_ms) };
         let deadline = closing.min(stalling);
         if out.phase == Phase::Gone || deadline == MonoTime::NEVER {
             out.watched = false;

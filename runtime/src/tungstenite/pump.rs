@@ -39,12 +39,7 @@ pub(super) struct Registry {
 
 impl Registry {
     fn new(wake: Arc<Wake>) -> Registry {
-        Registry {
-            lines: Mutex::default(),
-            attention: Mutex::default(),
-            admitting: RwLock::new(()),
-            wake,
-        }
+        Registry { lines: Mutex::default(), attention: Mutex::default(), admitting: RwLock::new(()), wake }
     }
 
     /// Runs a handshake and registers the line of the connection it made, as one step for the pump.

@@ -14,11 +14,11 @@ use wsauth::config::{Config, SecretSource};
 use wsauth_runtime::tungstenite::{AcceptError, AcceptOptions, GuardedSocket};
 use wsauth_runtime::{Clock, Guard};
 
-pub const ISSUER: &str = "https://id.example.com";
+pub(crate) const ISSUER: &str = "https://id.example.com";
 const SECRET: &[u8] = b"a secret of at least thirty-two bytes";
 
 /// The configuration most tests start from; `{}` takes more keys of `[handshake]` and further tables.
-pub fn config(credentials: &str, more: &str) -> Config {
+pub(crate) fn config(credentials: &str, more: &str) -> Config {
     struct Secrets;
     impl SecretSource for Secrets {
         fn env(&self, _: &str) -> Result<Vec<u8>, String> {
@@ -55,16 +55,16 @@ pub fn config(credentials: &str, more: &str) -> Config {
     Config::from_toml(&text, &Secrets).unwrap()
 }
 
-pub fn guard() -> Guard {
+pub(crate) fn guard() -> Guard {
     Guard::new(config(r#"["authorization"]"#, ""), Clock::system()).unwrap()
 }
 
-pub fn wall_secs() -> u64 {
+pub(crate) fn wall_secs() -> u64 {
     Clock::system().fine().wall.as_secs()
 }
 
 /// A token that holds `permissions` for `life` seconds from `now`.
-pub fn token_at(now: u64, subject: &str, life: u64, permissions: &[&str]) -> String {
+pub(crate) fn token_at(now: u64, subject: &str, life: u64, permissions: &[&str]) -> String {
     let claims = json!({
         "iss": ISSUER,
         "aud": "wss://live.example.com",
@@ -77,18 +77,22 @@ pub fn token_at(now: u64, subject: &str, life: u64, permissions: &[&str]) -> Str
     jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).unwrap()
 }
 
-pub fn token(subject: &str) -> String {
+pub(crate) fn token(subject: &str) -> String {
     token_at(wall_secs(), subject, 3600, &["chat:read", "chat:write"])
 }
 
 /// A server that runs `handler` on a thread per accepted connection, for as long as the test process lives.
-pub struct Server {
-    pub guard: Guard,
-    pub address: SocketAddr,
-    pub refused: crossbeam_channel::Receiver<AcceptError>,
+pub(crate) struct Server {
+    pub(crate) guard: Guard,
+    pub(crate) address: SocketAddr,
+    pub(crate) refused: crossbeam_channel::Receiver<AcceptError>,
 }
 
-pub fn serve(guard: Guard, options: AcceptOptions, handler: impl Fn(GuardedSocket) + Send + Sync + 'static) -> Server {
+pub(crate) fn serve(
+    guard: Guard,
+    options: AcceptOptions,
+    handler: impl Fn(GuardedSocket) + Send + Sync + 'static,
+) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let (tell, refused) = crossbeam_channel::unbounded();
@@ -107,22 +111,22 @@ pub fn serve(guard: Guard, options: AcceptOptions, handler: impl Fn(GuardedSocke
 }
 
 /// Answers every delivered text with itself.
-pub fn echo(mut socket: GuardedSocket) {
+pub(crate) fn echo(mut socket: GuardedSocket) {
     while let Ok(Message::Text(text)) = socket.read() {
         socket.reply(&text);
     }
 }
 
-pub struct Client(pub WebSocket<TcpStream>);
+pub(crate) struct Client(pub(crate) WebSocket<TcpStream>);
 
 impl Server {
-    pub fn stream(&self) -> TcpStream {
+    pub(crate) fn stream(&self) -> TcpStream {
         let stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         stream
     }
 
-    pub fn request(&self) -> tungstenite::http::request::Builder {
+    pub(crate) fn request(&self) -> tungstenite::http::request::Builder {
         Request::builder()
             .uri(format!("ws://{}/", self.address))
             .header("Host", "live.example.com")
@@ -133,18 +137,18 @@ impl Server {
     }
 
     /// Connects and reads `auth_success`.
-    pub fn connect(&self, token: &str) -> Client {
+    pub(crate) fn connect(&self, token: &str) -> Client {
         let mut client = self.try_connect(token).unwrap();
         assert_eq!(client.json()["type"], "auth_success");
         client
     }
 
     /// Connects; the error is the HTTP status and body of the refusal.
-    pub fn try_connect(&self, token: &str) -> Result<Client, (u16, Value)> {
+    pub(crate) fn try_connect(&self, token: &str) -> Result<Client, (u16, Value)> {
         self.open(self.request().header("Authorization", format!("Bearer {token}")).body(()).unwrap())
     }
 
-    pub fn open(&self, request: Request<()>) -> Result<Client, (u16, Value)> {
+    pub(crate) fn open(&self, request: Request<()>) -> Result<Client, (u16, Value)> {
         match tungstenite::client(request, self.stream()) {
             Ok((socket, _)) => Ok(Client(socket)),
             Err(tungstenite::HandshakeError::Failure(tungstenite::Error::Http(response))) => {
@@ -156,7 +160,7 @@ impl Server {
     }
 
     /// What the server answers to these bytes, until it closes.
-    pub fn raw(&self, bytes: &[u8]) -> String {
+    pub(crate) fn raw(&self, bytes: &[u8]) -> String {
         use std::io::Read;
         let mut stream = self.stream();
         stream.write_all(bytes).unwrap();
@@ -166,7 +170,7 @@ impl Server {
     }
 
     /// Waits until the engine holds this many connections.
-    pub fn wait_for_connections(&self, wanted: usize) {
+    pub(crate) fn wait_for_connections(&self, wanted: usize) {
         for _ in 0..2_000 {
             if self.guard.connections() == wanted {
                 return;
@@ -178,12 +182,12 @@ impl Server {
 }
 
 impl Client {
-    pub fn send(&mut self, message: &Value) {
+    pub(crate) fn send(&mut self, message: &Value) {
         self.0.send(Message::text(message.to_string())).unwrap();
     }
 
     /// The next text, as JSON.
-    pub fn json(&mut self) -> Value {
+    pub(crate) fn json(&mut self) -> Value {
         match self.next() {
             Ok(text) => serde_json::from_str(&text).unwrap(),
             Err((code, reason)) => panic!("closed with {code} {reason}"),
@@ -191,7 +195,7 @@ impl Client {
     }
 
     /// Reads until the close frame: its code and reason, and the texts before it.
-    pub fn until_closed(&mut self) -> (u16, String, Vec<Value>) {
+    pub(crate) fn until_closed(&mut self) -> (u16, String, Vec<Value>) {
         let mut texts = Vec::new();
         loop {
             match self.next() {
@@ -202,7 +206,7 @@ impl Client {
     }
 
     /// The next text, or the close frame.
-    pub fn next(&mut self) -> Result<String, (u16, String)> {
+    pub(crate) fn next(&mut self) -> Result<String, (u16, String)> {
         loop {
             match self.0.read() {
                 Ok(Message::Text(text)) => return Ok(text.to_string()),
