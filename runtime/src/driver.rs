@@ -129,6 +129,10 @@ impl Shared {
                 recv(stopped) -> _ => return,
                 recv(self.waiting) -> lookup => {
                     let Ok(lookup) = lookup else { return };
+                    if self.clock.fine().mono >= lookup.deadline {
+                        // It waited too long for a worker; nobody waits for its answer.
+                        continue;
+                    }
                     let asked = catch_unwind(AssertUnwindSafe(|| self.resolver.resolve(&lookup.question)));
                     self.answer(&lookup, asked.unwrap_or_else(|_| unavailable()));
                     // An answer may raise the next question: a key set first, then a profile.

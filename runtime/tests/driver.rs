@@ -16,9 +16,11 @@ use std::time::Duration;
 use serde_json::json;
 use support::{Server, config, echo, serve, wall_secs};
 use wsauth::lookup::{Answer, Question, Vouched};
+use wsauth::request::{Header, Peer, Upgrade};
 use wsauth::time::WallTime;
+use wsauth::{Admitted, Event, EventKind, Progress, Reason};
 use wsauth_runtime::tungstenite::AcceptOptions;
-use wsauth_runtime::{Clock, DriverOptions, Guard, Resolver};
+use wsauth_runtime::{Clock, DriverOptions, Guard, ManualClock, Resolver};
 
 /// Answers as the token says.
 #[derive(Default)]
@@ -77,6 +79,20 @@ fn server(credentials: &str, options: DriverOptions) -> (Server, Arc<Scripted>) 
     (serve(guard, AcceptOptions::default(), echo), resolver)
 }
 
+fn ask(guard: &Guard, token: &str) -> Admitted {
+    let bearer = format!("Bearer {token}");
+    let headers = [
+        Header { name: b"Host", value: b"live.example.com" },
+        Header { name: b"Upgrade", value: b"websocket" },
+        Header { name: b"Connection", value: b"Upgrade" },
+        Header { name: b"Sec-WebSocket-Version", value: b"13" },
+        Header { name: b"Sec-WebSocket-Key", value: b"dGhlIHNhbXBsZSBub25jZQ==" },
+        Header { name: b"Authorization", value: bearer.as_bytes() },
+    ];
+    let peer = Peer::Ip([127, 0, 0, 1].into());
+    guard.handshake(0, &Upgrade { method: b"GET", target: b"/", headers: &headers, peer }).unwrap()
+}
+
 fn threads_named(prefix: &str) -> usize {
     let tasks = std::fs::read_dir("/proc/self/task").unwrap();
     let names = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
@@ -119,29 +135,25 @@ fn a_first_message_that_must_be_looked_up_holds_the_next_one() {
 
 #[test]
 fn a_full_queue_is_unavailable_at_once() {
-    let (server, resolver) = server(r#"["authorization"]"#, DriverOptions { workers: 1, queue: 1 });
-    thread::scope(|scope| {
-        let waiting: Vec<_> = (0..4)
-            .map(|n| {
-                let server = &server;
-                let token = format!("hang-{n}-0123456789");
-                scope.spawn(move || {
-                    let stream = server.stream();
-                    let request = server.request().header("Authorization", format!("Bearer {token}")).body(()).unwrap();
-                    match tungstenite::client(request, stream) {
-                        Err(tungstenite::HandshakeError::Failure(tungstenite::Error::Http(response))) => {
-                            response.status().as_u16()
-                        }
-                        other => panic!("{other:?}"),
-                    }
-                })
-            })
-            .collect();
-        for status in waiting {
-            assert_eq!(status.join().unwrap(), 503);
-        }
-    });
-    assert!(resolver.asked.load(Ordering::SeqCst) <= 2, "one at the worker, one in the queue");
+    // Time stands still: nothing here is refused because its deadline came.
+    let clock = ManualClock::new(wall_secs() * 1000);
+    let guard = Guard::with_clock(config(r#"["authorization"]"#, ""), clock).unwrap();
+    let resolver = Arc::new(Scripted::default());
+    guard.drive_with(Arc::clone(&resolver) as Arc<dyn Resolver>, DriverOptions { workers: 1, queue: 1 });
+    let mut events = Vec::new();
+    assert_eq!(ask(&guard, "hang-0-0123456789").progress, Progress::Authenticating);
+    while resolver.asked.load(Ordering::SeqCst) == 0 {
+        thread::sleep(Duration::from_millis(1));
+    }
+    let _queued = ask(&guard, "hang-1-0123456789");
+    guard.poll(0, 16, &mut events).unwrap();
+    assert_eq!(events, [], "one at the worker, one in the queue");
+    let third = ask(&guard, "hang-2-0123456789").connection;
+    guard.poll(0, 16, &mut events).unwrap();
+    let [Event { connection, kind: EventKind::Refused { refusal, .. } }] = events.as_slice() else {
+        panic!("{events:?}")
+    };
+    assert_eq!((*connection, refusal.reason), (third, Reason::SourceUnavailable));
     resolver.release();
 }
 
@@ -151,24 +163,13 @@ fn workers_start_with_the_first_question_and_end_with_the_guard() {
     let resolver = Arc::new(Scripted::default());
     guard.drive_with(Arc::clone(&resolver) as Arc<dyn Resolver>, DriverOptions { workers: 3, queue: 8 });
     assert_eq!(Arc::strong_count(&resolver), 2);
-    let headers = [
-        wsauth::request::Header { name: b"Host", value: b"live.example.com" },
-        wsauth::request::Header { name: b"Upgrade", value: b"websocket" },
-        wsauth::request::Header { name: b"Connection", value: b"Upgrade" },
-        wsauth::request::Header { name: b"Sec-WebSocket-Version", value: b"13" },
-        wsauth::request::Header { name: b"Sec-WebSocket-Key", value: b"dGhlIHNhbXBsZSBub25jZQ==" },
-        wsauth::request::Header { name: b"Authorization", value: b"Bearer good-0123456789" },
-    ];
-    let peer = wsauth::request::Peer::Ip([127, 0, 0, 1].into());
-    let request = wsauth::request::Upgrade { method: b"GET", target: b"/", headers: &headers, peer };
-    let admitted = guard.handshake(0, &request).unwrap();
-    assert_eq!(admitted.progress, wsauth::Progress::Authenticating);
+    assert_eq!(ask(&guard, "good-0123456789").progress, Progress::Authenticating);
     let mut events = Vec::new();
     while events.is_empty() {
         guard.poll(0, 16, &mut events).unwrap();
         thread::sleep(Duration::from_millis(5));
     }
-    assert_eq!(events[0].kind, wsauth::EventKind::Ready);
+    assert_eq!(events[0].kind, EventKind::Ready);
     assert!(threads_named("wsauth-lookup") >= 3);
     drop(guard);
     assert_eq!(Arc::strong_count(&resolver), 1, "the workers are joined, and what they held is gone");

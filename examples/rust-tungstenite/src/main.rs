@@ -122,9 +122,15 @@ impl Audit {
     fn print(&self) {
         let _printing = self.printing.lock();
         let mut out = io::stdout().lock();
-        for event in self.guard.audit(1024) {
-            // A reader that is gone must not end the server.
-            let _ = writeln!(out, "{}", event.to_json());
+        loop {
+            let events = self.guard.audit(1024);
+            if events.is_empty() {
+                break;
+            }
+            for event in events {
+                // A reader that is gone must not end the server.
+                let _ = writeln!(out, "{}", event.to_json());
+            }
         }
         let _ = out.flush();
     }

@@ -95,7 +95,7 @@ impl Guard {
     /// Reads the upgrade request from `stream`, asks the engine, and answers with 101 or with the refusal.
     ///
     /// Blocks until the request has come (`request_ms`) and until an outstanding lookup is answered (the configured
-    /// `lookup_deadline`): call it on the connection's own thread, never in the accept loop.
+    /// `lookup_deadline`): call it on the connection's own thread, never in the accept loop. All sockets are on shard 0.
     ///
     /// # Errors
     ///

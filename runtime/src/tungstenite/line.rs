@@ -65,8 +65,10 @@ enum Phase {
 pub(super) enum Ending {
     /// The engine decided.
     Refused(Refusal, u16),
-    /// This side closed for another cause.
+    /// The application closed.
     Closed(u16),
+    /// The peer broke RFC 6455.
+    Broken(u16),
     /// The peer closed.
     Peer,
     /// The peer did not take what was sent in time.
@@ -187,11 +189,11 @@ impl Line {
     }
 
     /// Closes for a cause that is not the engine's.
-    pub(super) fn close(self: &Arc<Line>, code: u16, reason: &str) {
+    pub(super) fn close(self: &Arc<Line>, code: u16, reason: &str, ending: Ending) {
         let mut out = self.out.lock();
         if out.phase == Phase::Open {
             self.push(&mut out, &frame::close(code, reason));
-            self.begin_closing(&mut out, Ending::Closed(code));
+            self.begin_closing(&mut out, ending);
         }
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::tungstenite::protocol::WebSocket;
+use ::tungstenite::protocol::frame::coding::CloseCode;
 use ::tungstenite::{Error as SocketError, Message};
 use wsauth::identity::Identity;
 use wsauth::{ConnectionId, Payload, Reason, Refusal, Withheld};
@@ -25,7 +26,8 @@ const MAX_HOLDS: u32 = 15;
 /// A WebSocket whose every message was decided before the application sees it.
 ///
 /// Read it on its own thread; send to it from any thread through [`sender`](GuardedSocket::sender). Dropping it
-/// closes the socket and gives the connection's permits back.
+/// closes the socket and gives the connection's permits back; what the peer had not taken yet is lost. For a gentle end
+/// call [`close`](GuardedSocket::close) and read on.
 pub struct GuardedSocket {
     socket: WebSocket<SharedStream>,
     admission: Admission,
@@ -40,6 +42,11 @@ pub enum Ended {
     Refused {
         /// Why.
         refusal: Refusal,
+        /// The code in the close frame.
+        code: u16,
+    },
+    /// The application closed with [`GuardedSocket::close`].
+    Closed {
         /// The code in the close frame.
         code: u16,
     },
@@ -60,6 +67,7 @@ impl fmt::Display for Ended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Ended::Refused { refusal, .. } => write!(f, "{refusal}"),
+            Ended::Closed { .. } => f.write_str("this side closed the connection"),
             Ended::Peer => f.write_str("the peer closed the connection"),
             Ended::Protocol { .. } => f.write_str("the peer broke the WebSocket protocol"),
             Ended::Slow => f.write_str("the peer did not take what was sent"),
@@ -154,14 +162,15 @@ impl GuardedSocket {
         if let Some(code) = broken
             && line.is_open()
         {
-            line.close(code, "");
+            line.close(code, "", Ending::Broken(code));
             let stream = &self.socket.get_ref().stream;
             let _ = stream.shutdown(Shutdown::Write);
             drain(stream, 1_000);
         }
         match line.ended() {
             Some(Ending::Refused(refusal, code)) => Ended::Refused { refusal, code },
-            Some(Ending::Closed(code)) => Ended::Protocol { code },
+            Some(Ending::Closed(code)) => Ended::Closed { code },
+            Some(Ending::Broken(code)) => Ended::Protocol { code },
             Some(Ending::Slow) => Ended::Slow,
             Some(Ending::Peer) => Ended::Peer,
             None => match error {
@@ -191,10 +200,12 @@ impl GuardedSocket {
         Sender::new(self.admission.guard.clone(), Arc::clone(&self.admission.line), self.admission.connection)
     }
 
-    /// Closes with a code of the application's: 1000, or 3000 to 4999. [`read`](GuardedSocket::read) then returns
-    /// when the peer has answered, and after `close_ms` at the latest.
+    /// Closes with a code of the application's: 1000, or 3000 to 4999; one that may not be sent becomes 1000, and a
+    /// reason over 123 bytes is left out. Go on calling [`read`](GuardedSocket::read): it returns an error when the peer
+    /// has answered, and after `close_ms` at the latest.
     pub fn close(&self, code: u16, reason: &str) {
-        self.admission.line.close(code, reason);
+        let code = if CloseCode::from(code).is_allowed() { code } else { 1000 };
+        self.admission.line.close(code, reason, Ending::Closed(code));
     }
 
     /// Who the peer is. None while a first message is still awaited, and once the connection is over.
@@ -217,7 +228,7 @@ impl Drop for GuardedSocket {
     fn drop(&mut self) {
         // A handler that panicked says so; one that simply returned is a normal end.
         let code = if std::thread::panicking() { 1011 } else { 1000 };
-        self.admission.line.close(code, "");
+        self.admission.line.close(code, "", Ending::Closed(code));
     }
 }
 
