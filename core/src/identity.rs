@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use crate::config::CredentialSource;
+use crate::decision::Reason;
+use crate::lookup::Vouched;
 use crate::time::WallTime;
 
 /// Verified facts about one peer. Only made from verified claims, an active introspection answer, a live
@@ -35,4 +37,67 @@ pub struct Identity {
     pub permissions: Vec<Arc<str>>,
     /// All claims, for the application.
     pub claims: serde_json::Map<String, serde_json::Value>,
+}
+
+impl Identity {
+    /// Makes an identity of what a source vouches for.
+    ///
+    /// # Refusals
+    ///
+    /// `SubjectInvalid`, `ClaimInvalid` for text that is empty, too long or holds control characters,
+    /// `TokenExpired` for what is over already.
+    pub(crate) fn from_vouched(
+        vouched: &Vouched,
+        issuer: Arc<str>,
+        source: CredentialSource,
+        wildcards: bool,
+        now: WallTime,
+    ) -> Result<Identity, Reason> {
+        if !is_clean(&vouched.subject) {
+            return Err(Reason::SubjectInvalid);
+        }
+        let expiry = vouched.expiry.min(WallTime::MAX);
+        if expiry <= now {
+            return Err(Reason::TokenExpired);
+        }
+        if vouched.permissions.len() > MAX_PERMISSIONS {
+            return Err(Reason::ClaimInvalid);
+        }
+        let text = |text: &Option<String>| match text {
+            None => Ok(None),
+            Some(text) if is_clean(text) => Ok(Some(Arc::from(text.as_str()))),
+            Some(_) => Err(Reason::ClaimInvalid),
+        };
+        let grants = |permission: &&String| {
+            let bare = matches!(permission.as_str(), "*" | "**");
+            !bare && (wildcards || !permission.contains('*'))
+        };
+        let mut permissions: Vec<Arc<str>> =
+            vouched.permissions.iter().filter(grants).map(|permission| Arc::from(permission.as_str())).collect();
+        permissions.sort();
+        permissions.dedup();
+        Ok(Identity {
+            issuer,
+            subject: Arc::from(vouched.subject.as_str()),
+            source,
+            token_id: text(&vouched.token_id)?,
+            session_id: text(&vouched.session_id)?,
+            client_id: text(&vouched.client_id)?,
+            tenant: text(&vouched.tenant)?,
+            confirmation: None,
+            key_id: None,
+            issued_at: vouched.issued_at,
+            expiry,
+            permissions,
+            claims: vouched.claims.clone(),
+        })
+    }
+}
+
+/// Most permissions of one identity (RULES 37).
+pub(crate) const MAX_PERMISSIONS: usize = 256;
+
+/// Identity text: 1 to 1,024 bytes without control characters (REQUIREMENTS R-CLM-07).
+fn is_clean(text: &str) -> bool {
+    (1..=1_024).contains(&text.len()) && !text.chars().any(char::is_control)
 }

@@ -1,13 +1,16 @@
 //! This file answers: what can be configured, and what holds when nothing is written?
 
+use std::fmt;
+
 use ipnet::IpNet;
 
 use crate::secret::Secret;
 use crate::token::Algorithm;
 
 /// The whole configuration of one engine. Made by [`Config::from_toml`](super::Config::from_toml) or
-/// [`Config::from_tree`](super::Config::from_tree), which refuse what is dangerous.
-#[derive(Clone, Debug)]
+/// [`Config::from_tree`](super::Config::from_tree), which refuse what is dangerous; made by hand, it must pass
+/// [`require_safe`](super::Config::require_safe).
+#[derive(Clone, Debug, Default)]
 pub struct Config {
     /// Who may vouch for a token.
     pub issuers: Vec<IssuerConfig>,
@@ -70,8 +73,8 @@ pub struct IssuerConfig {
     pub tenant_claim: String,
 }
 
-/// Where an issuer's keys come from. Exactly one kind.
-#[derive(Clone, Debug)]
+/// Where an issuer's keys come from. Exactly one kind. `Debug` shows no document, since it may hold secrets.
+#[derive(Clone)]
 pub enum KeysConfig {
     /// Shared secrets: the current one, then at most one previous.
     Secrets(Vec<SecretKeyConfig>),
@@ -91,6 +94,20 @@ pub enum KeysConfig {
     },
     /// No local keys: this issuer only takes opaque tokens.
     None,
+}
+
+impl fmt::Debug for KeysConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            KeysConfig::Secrets(secrets) => f.debug_tuple("Secrets").field(secrets).finish(),
+            KeysConfig::Public(keys) => f.debug_tuple("Public").field(keys).finish(),
+            KeysConfig::Jwks { document, allow_secrets } => {
+                write!(f, "Jwks({} bytes, allow_secrets: {allow_secrets})", document.len())
+            }
+            KeysConfig::Remote { url } => f.debug_tuple("Remote").field(url).finish(),
+            KeysConfig::None => f.write_str("None"),
+        }
+    }
 }
 
 /// A shared secret.
@@ -185,7 +202,7 @@ pub struct HandshakeConfig {
     pub forwarded_header: String,
     /// Addresses that are always refused.
     pub blocked: Vec<IpNet>,
-    /// Permissions an identity must hold to connect at all.
+    /// Permissions an identity must hold, all of them, to connect at all.
     pub required_permissions: Vec<String>,
     /// How long a peer may take to authenticate by first message, in milliseconds. Default 10 s.
     pub authentication_deadline_ms: u64,

@@ -566,7 +566,7 @@ impl Reason {
                 "token_revoked",
                 "auth_failed",
                 401,
-                4006,
+                4001,
                 Action::Relogin,
                 "the token, its session, its subject or its key was revoked",
             ),

@@ -1,0 +1,1 @@
+//! This file answers: does `docs/config.md` tell the truth?

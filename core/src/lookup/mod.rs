@@ -1,0 +1,10 @@
+//! This folder answers: what must someone outside the core find out, and what does the answer mean?
+//!
+//! The core asks; a driver (the runtime's workers, or a host's own loop) answers. While a question is out the
+//! connection is `authenticating`; nothing blocks.
+
+mod question;
+mod table;
+
+pub use question::{Answer, Lookup, LookupId, Question, Vouched};
+pub(crate) use table::{Lookups, Purpose, Waiter};

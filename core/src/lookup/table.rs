@@ -1,0 +1,212 @@
+//! This file answers: which questions are out, who waits for each, and may it be asked again?
+
+use std::collections::{HashMap, VecDeque};
+
+use parking_lot::Mutex;
+
+use crate::connection::ConnectionId;
+use crate::limit::Fingerprint;
+use crate::lookup::{Lookup, LookupId, Question};
+use crate::time::MonoTime;
+
+/// Most questions out at once; more are refused as unavailable.
+const MAX_OUT: usize = 10_000;
+/// Most connections that wait for one question.
+const MAX_WAITERS: usize = 100_000;
+/// One question's time, in milliseconds (RULES 37).
+const LOOKUP_MS: u64 = 2_000;
+/// A key set is not asked for again within this time, in milliseconds (REQUIREMENTS R-JWK-05).
+const KEYS_COOL_DOWN_MS: u64 = 30_000;
+
+/// Why a connection waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To be let in.
+    Admit,
+    /// A new token on a live connection.
+    Refresh,
+    /// The source is asked again whether it still vouches (RULES 29).
+    Reask,
+}
+
+/// One connection that waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Waiter {
+    pub(crate) connection: ConnectionId,
+    pub(crate) purpose: Purpose,
+}
+
+/// The questions that are out. One lock, taken only where a lookup is needed.
+#[derive(Debug)]
+pub(crate) struct Lookups {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    next: u64,
+    /// Not yet given to the driver.
+    queue: VecDeque<LookupId>,
+    out: HashMap<LookupId, Out>,
+    /// One flight a question: the same question is joined, not asked twice.
+    by_key: HashMap<Fingerprint, LookupId>,
+    /// Questions in the order of their deadline.
+    deadlines: VecDeque<(MonoTime, LookupId)>,
+    cool_down: HashMap<Fingerprint, MonoTime>,
+}
+
+#[derive(Debug)]
+struct Out {
+    key: Fingerprint,
+    lookup: Lookup,
+    waiters: Vec<Waiter>,
+}
+
+impl Lookups {
+    pub(crate) fn new() -> Lookups {
+        Lookups { inner: Mutex::new(Inner::default()) }
+    }
+
+    /// Asks, or joins the same question that is already out. `None` when too much is out already.
+    pub(crate) fn ask(
+        &self,
+        key: Fingerprint,
+        question: impl FnOnce() -> Question,
+        waiter: Waiter,
+        now: MonoTime,
+    ) -> Option<LookupId> {
+        let mut inner = self.inner.lock();
+        inner.forget_late(now);
+        if let Some(id) = inner.by_key.get(&key).copied() {
+            let out = inner.out.get_mut(&id)?;
+            if out.waiters.len() >= MAX_WAITERS {
+                return None;
+            }
+            out.waiters.push(waiter);
+            return Some(id);
+        }
+        if inner.out.len() >= MAX_OUT {
+            return None;
+        }
+        inner.next = inner.next.wrapping_add(1);
+        let id = LookupId(inner.next);
+        let deadline = now.plus(LOOKUP_MS);
+        inner.out.insert(id, Out { key, lookup: Lookup { id, question: question(), deadline }, waiters: vec![waiter] });
+        inner.by_key.insert(key, id);
+        inner.deadlines.push_back((deadline, id));
+        inner.queue.push_back(id);
+        Some(id)
+    }
+
+    /// Whether this issuer's keys may be asked for now: a question that is out may be joined; else at most one
+    /// a cool-down.
+    pub(crate) fn may_ask_keys(&self, key: Fingerprint, now: MonoTime) -> bool {
+        let mut inner = self.inner.lock();
+        inner.forget_late(now);
+        if inner.by_key.contains_key(&key) {
+            return true;
+        }
+        if inner.cool_down.get(&key).is_some_and(|until| now < *until) {
+            return false;
+        }
+        inner.cool_down.insert(key, now.plus(KEYS_COOL_DOWN_MS));
+        true
+    }
+
+    /// Takes up to `max` questions for the driver.
+    pub(crate) fn take(&self, max: usize, now: MonoTime) -> Vec<Lookup> {
+        let mut inner = self.inner.lock();
+        inner.forget_late(now);
+        let mut taken = Vec::new();
+        while taken.len() < max {
+            let Some(id) = inner.queue.pop_front() else { break };
+            if let Some(out) = inner.out.get(&id) {
+                taken.push(out.lookup.clone());
+            }
+        }
+        taken
+    }
+
+    /// Ends a question: its text and who waited. `None` when it is late or was never asked.
+    pub(crate) fn end(&self, id: LookupId, now: MonoTime) -> Option<(Question, Vec<Waiter>)> {
+        let mut inner = self.inner.lock();
+        inner.forget_late(now);
+        let out = inner.out.remove(&id)?;
+        inner.by_key.remove(&out.key);
+        Some((out.lookup.question, out.waiters))
+    }
+
+    /// How many are out.
+    pub(crate) fn len(&self) -> usize {
+        self.inner.lock().out.len()
+    }
+}
+
+impl Inner {
+    /// Drops questions past their deadline. Their connections have deadlines of their own.
+    fn forget_late(&mut self, now: MonoTime) {
+        while let Some((deadline, id)) = self.deadlines.front().copied() {
+            if deadline > now && self.out.contains_key(&id) {
+                break;
+            }
+            self.deadlines.pop_front();
+            if deadline <= now
+                && let Some(out) = self.out.remove(&id)
+            {
+                self.by_key.remove(&out.key);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LOOKUP_MS, Lookups, Purpose, Waiter};
+    use crate::connection::ConnectionId;
+    use crate::limit::Fingerprint;
+    use crate::lookup::Question;
+    use crate::secret::Secret;
+    use crate::time::MonoTime;
+
+    fn waiter(n: u64) -> Waiter {
+        Waiter { connection: ConnectionId::from_u64(n), purpose: Purpose::Admit }
+    }
+
+    fn question() -> Question {
+        Question::Session { id: Secret::new(b"s".to_vec()) }
+    }
+
+    #[test]
+    fn the_same_question_flies_once() {
+        let lookups = Lookups::new();
+        let key = Fingerprint::from_u128(1);
+        let first = lookups.ask(key, question, waiter(1), MonoTime(0)).unwrap();
+        let second = lookups.ask(key, question, waiter(2), MonoTime(1)).unwrap();
+        assert_eq!(first, second);
+        assert_eq!(lookups.take(9, MonoTime(1)).len(), 1);
+        let (_, waiters) = lookups.end(first, MonoTime(2)).unwrap();
+        assert_eq!(waiters, vec![waiter(1), waiter(2)]);
+        assert!(lookups.end(first, MonoTime(2)).is_none());
+        assert_ne!(lookups.ask(key, question, waiter(3), MonoTime(3)), Some(first));
+    }
+
+    #[test]
+    fn a_late_answer_finds_nothing() {
+        let lookups = Lookups::new();
+        let id = lookups.ask(Fingerprint::from_u128(1), question, waiter(1), MonoTime(0)).unwrap();
+        assert!(lookups.end(id, MonoTime(LOOKUP_MS)).is_none());
+        assert_eq!(lookups.len(), 0);
+    }
+
+    #[test]
+    fn keys_are_asked_once_a_cool_down() {
+        let lookups = Lookups::new();
+        let key = Fingerprint::from_u128(1);
+        assert!(lookups.may_ask_keys(key, MonoTime(0)));
+        let id = lookups.ask(key, question, waiter(1), MonoTime(0)).unwrap();
+        assert!(lookups.may_ask_keys(key, MonoTime(1)), "a question that is out may be joined");
+        lookups.end(id, MonoTime(2)).unwrap();
+        assert!(!lookups.may_ask_keys(key, MonoTime(29_999)));
+        assert!(lookups.may_ask_keys(key, MonoTime(30_000)));
+    }
+}
