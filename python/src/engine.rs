@@ -22,9 +22,6 @@ use crate::request::Request;
 use crate::text::{borrowed, fields, name, own_name, utf8};
 use crate::tree::tree;
 
-/// Most events one poll takes unless told otherwise.
-const EVENTS: usize = 1024;
-
 /// Decides the whole life of every connection of one server. Shared by all threads.
 #[pyclass(name = "Engine", module = "wsauth._wsauth", frozen, subclass, weakref)]
 pub(crate) struct PyEngine {
@@ -143,7 +140,7 @@ impl PyEngine {
     }
 
     /// Takes what the server must do on one shard. Raises `MisuseError` while another thread polls it.
-    #[pyo3(signature = (shard=0, max=EVENTS))]
+    #[pyo3(signature = (shard=0, max=1024))]
     fn poll_events(&self, shard: u8, max: usize) -> PyResult<Vec<PyEvent>> {
         let life = self.life()?;
         let mut events = Vec::new();

@@ -97,9 +97,9 @@ impl PyEvent {
     }
 
     /// The refusal as an exception, to raise or to answer with; `None` for events that refuse nothing.
-    fn error(&self) -> Option<Py<PyAny>> {
+    fn error(&self, py: Python<'_>) -> Option<Py<PyAny>> {
         let (refusal, code) = self.refusal()?;
-        Python::attach(|py| Some(crate::errors::refused(refusal, code).into_value(py).into_any()))
+        Some(crate::errors::refused(refusal, code).into_value(py).into_any())
     }
 
     fn __repr__(&self) -> String {

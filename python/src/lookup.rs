@@ -72,13 +72,13 @@ pub(crate) struct PyVouched(pub(crate) Vouched);
 impl PyVouched {
     /// `expires_at` in seconds since 1970.
     #[new]
-    #[pyo3(signature = (subject, expires_at, *, permissions=Vec::new(), issued_at=None, token_id=None,
+    #[pyo3(signature = (subject, expires_at, *, permissions=None, issued_at=None, token_id=None,
         session_id=None, client_id=None, tenant=None, claims=None))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn new(
         subject: String,
         expires_at: f64,
-        permissions: Vec<String>,
+        permissions: Option<Vec<String>>,
         issued_at: Option<u64>,
         token_id: Option<String>,
         session_id: Option<String>,
@@ -96,7 +96,7 @@ impl PyVouched {
             session_id,
             client_id,
             tenant,
-            permissions,
+            permissions: permissions.unwrap_or_default(),
             claims,
         }))
     }
