@@ -60,6 +60,7 @@ impl Engine {
     ///
     /// A [`ConfigProblem`] that names what cannot be compiled: a key, an origin, a pattern.
     pub fn new(config: Config, seed: &EngineSeed, waker: Waker) -> Result<Engine, ConfigProblem> {
+        config.require_safe()?;
         let bounds = (config.connection.clone(), config.limits.clone(), config.revocation.clone());
         let audit = config.audit.clone();
         let rules = Rules::compile(config, 1).map_err(ConfigProblem::uncompilable)?;
@@ -297,6 +298,7 @@ impl Engine {
     /// Live connections keep their grant; what they may do is compiled anew at their next message. Those whose
     /// issuer is gone are closed, those whose key is gone are asked to refresh (RULES 6, 30).
     pub fn reload(&self, config: Config, now: Now) -> Result<(), ConfigProblem> {
+        config.require_safe()?;
         let mut removed = Vec::new();
         self.rules
             .replace(|epoch, old| {
@@ -350,11 +352,9 @@ impl Engine {
         }
     }
 
-    /// Puts a connection into its shard's ready list, at most once.
-    pub(crate) fn enqueue(&self, id: ConnectionId, guard: &mut Guard<'_, Box<Cold>>) {
-        if std::mem::replace(&mut guard.pending.queued, true) {
-            return;
-        }
+    /// Puts a connection into its shard's ready list, at most once. Its lock is held meanwhile, so that what is owed
+    /// and the list agree.
+    pub(crate) fn enqueue(&self, id: ConnectionId, _held: &Guard<'_, Box<Cold>>) {
         if let Some(shard) = self.shard(id.shard())
             && shard.enqueue(id)
         {

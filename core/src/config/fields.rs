@@ -106,16 +106,16 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A whole number of at least 0. What does not fit `N` becomes its greatest value, which the bounds
-    /// refuse afterwards.
-    pub(crate) fn number<N: Number>(&self, key: &str) -> Result<Option<N>, Problem> {
+    /// A whole number of at least 0 that fits `N`. The bounds are looked at afterwards, all in one place.
+    pub(crate) fn number<N: TryFrom<u64>>(&self, key: &str) -> Result<Option<N>, Problem> {
         let Some(value) = self.find(key) else { return Ok(None) };
-        match value.kind {
-            Kind::Integer(number) => match u64::try_from(number) {
-                Ok(number) => Ok(Some(N::try_from(number).unwrap_or(N::GREATEST))),
-                Err(_) => Err(self.problem(key, format_args!("must not be negative, but is {number}"))),
-            },
-            _ => Err(expected(self.at(key), "a whole number", value)),
+        let Kind::Integer(number) = value.kind else { return Err(expected(self.at(key), "a whole number", value)) };
+        let Ok(positive) = u64::try_from(number) else {
+            return Err(self.problem(key, format_args!("must not be negative, but is {number}")));
+        };
+        match N::try_from(positive) {
+            Ok(fits) => Ok(Some(fits)),
+            Err(_) => Err(self.problem(key, format_args!("{number} is far too large"))),
         }
     }
 
@@ -154,28 +154,6 @@ impl<'a> Fields<'a> {
         let Kind::Array(values) = &value.kind else { return Err(expected(self.at(key), "a list of tables", value)) };
         Ok(values.iter().enumerate().map(|(index, value)| (self.at(key).index(index), value)).collect())
     }
-}
-
-/// The integers that fields have.
-pub(crate) trait Number: TryFrom<u64> {
-    /// The greatest value.
-    const GREATEST: Self;
-}
-
-impl Number for u8 {
-    const GREATEST: u8 = u8::MAX;
-}
-impl Number for u16 {
-    const GREATEST: u16 = u16::MAX;
-}
-impl Number for u32 {
-    const GREATEST: u32 = u32::MAX;
-}
-impl Number for u64 {
-    const GREATEST: u64 = u64::MAX;
-}
-impl Number for usize {
-    const GREATEST: usize = usize::MAX;
 }
 
 /// Something of another type than the key takes. Never repeats the value.
@@ -277,8 +255,8 @@ mod tests {
     }
 
     #[test]
-    fn numbers_saturate_and_are_never_negative() {
-        assert_eq!(with("a = 300", |f| f.number::<u8>("a")).unwrap(), Some(255));
+    fn numbers_fit_and_are_never_negative() {
+        assert_eq!(problem(with("a = 300", |f| f.number::<u8>("a"))), "a: 300 is far too large");
         assert_eq!(with("a = 300", |f| f.number::<u16>("a")).unwrap(), Some(300));
         assert_eq!(with("a = 300", |f| f.number::<u32>("b")).unwrap(), None);
         assert_eq!(problem(with("a = -1", |f| f.number::<u32>("a"))), "a: must not be negative, but is -1");

@@ -18,6 +18,8 @@ mod types;
 
 #[cfg(test)]
 mod page;
+#[cfg(test)]
+mod texts;
 
 pub use material::{NoSecretSource, SecretSource};
 pub use problem::ConfigProblem;

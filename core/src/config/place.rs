@@ -104,10 +104,12 @@ pub(crate) fn shown(text: &str) -> String {
             out.push('…');
             break;
         }
-        if character.is_control() || character == '`' || character == '"' || character == '\\' {
-            out.extend(character.escape_default());
-        } else {
-            out.push(character);
+        match character {
+            // Backticks mark where the operator's text begins and ends.
+            '`' => out.push('\''),
+            '"' | '\\' => out.extend(['\\', character]),
+            _ if character.is_control() => out.extend(character.escape_default()),
+            _ => out.push(character),
         }
     }
     out
@@ -140,7 +142,7 @@ mod tests {
 
     #[test]
     fn shown_text_is_short_and_harmless() {
-        assert_eq!(shown("a\nb`c\u{7f}"), "a\\nb\\`c\\u{7f}");
+        assert_eq!(shown("a\nb`c\u{7f}\""), "a\\nb'c\\u{7f}\\\"");
         assert_eq!(shown(&"é".repeat(100)).chars().count(), 65);
     }
 }

@@ -6,6 +6,9 @@ mod index;
 mod lifecycle;
 mod pending;
 mod record;
+#[cfg(loom)]
+#[cfg(test)]
+mod record_loom;
 mod table;
 mod timetable;
 

@@ -11,8 +11,6 @@ use crate::decision::Refusal;
 /// What is owed, for one connection.
 #[derive(Debug, Default)]
 pub(crate) struct Pending {
-    /// The connection stands in its shard's ready list.
-    pub(crate) queued: bool,
     /// The server waits to hear that a pending handshake succeeded.
     pub(crate) ready: bool,
     /// The peer is to be told that it is authenticated.

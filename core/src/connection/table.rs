@@ -48,7 +48,6 @@ pub(crate) struct Slot<C> {
 /// The life cannot end while the guard lives, but a revocation may close it at any moment: `commit` and
 /// `transition` then fail with `Closing`. A thread that holds one guard must not take another.
 pub(crate) struct Guard<'a, C> {
-    id: ConnectionId,
     record: &'a Record,
     cold: MappedMutexGuard<'a, C>,
 }
@@ -112,21 +111,7 @@ impl<C> Table<C> {
 
     /// Ends a connection in any state. Exactly one caller gets what it had behind its lock.
     pub(crate) fn remove(&self, id: ConnectionId) -> Option<C> {
-        let slot = self.find(id)?;
-        let mut place = slot.cold.lock();
-        if !slot.record.is(id.generation(), id.shard()) {
-            return None;
-        }
-        // Legal from every state but Free, which was just ruled out and only `remove` brings about.
-        slot.record.transition(State::Free).ok()?;
-        let cold = place.take();
-        drop(place);
-        self.len.fetch_sub(1, Ordering::Relaxed);
-        // Retired before the generation wraps: the old handles of this slot stay unknown for ever.
-        if id.generation() != u32::MAX {
-            self.give_back(id.index());
-        }
-        cold
+        self.end(self.find(id)?, id)
     }
 
     /// How many connections there are, in any state.
@@ -146,10 +131,29 @@ impl<C> Table<C> {
     pub(crate) fn for_each(&self, range: Range<u32>, mut visit: impl FnMut(ConnectionId, &Slot<C>)) {
         for index in range.start..range.end.min(self.capacity) {
             let Some(slot) = self.slot(index) else { continue };
+            // Were the slot reused inside `occupant`, the handle is nobody's; the new connection began after the walk.
             if let Some((generation, shard)) = slot.record.occupant() {
                 visit(ConnectionId::new(shard, index, generation), slot);
             }
         }
+    }
+
+    /// Ends the life `id` of a slot, unless another call did so since it was found.
+    fn end(&self, slot: &Slot<C>, id: ConnectionId) -> Option<C> {
+        let mut place = slot.cold.lock();
+        if !slot.record.is(id.generation(), id.shard()) {
+            return None;
+        }
+        // Legal from every state but Free, which was just ruled out and only `remove` brings about.
+        slot.record.transition(State::Free).ok()?;
+        let cold = place.take();
+        drop(place);
+        self.len.fetch_sub(1, Ordering::Relaxed);
+        // Retired before the generation wraps: the old handles of this slot stay unknown for ever.
+        if id.generation() != u32::MAX {
+            self.give_back(id.index());
+        }
+        cold
     }
 
     fn slot(&self, index: u32) -> Option<&Slot<C>> {
@@ -208,16 +212,11 @@ impl<C> Slot<C> {
             return None;
         }
         let cold = MutexGuard::try_map(cold, Option::as_mut).ok()?;
-        Some(Guard { id, record: &self.record, cold })
+        Some(Guard { record: &self.record, cold })
     }
 }
 
 impl<C> Guard<'_, C> {
-    /// The connection's handle.
-    pub(crate) fn id(&self) -> ConnectionId {
-        self.id
-    }
-
     /// The hot facts.
     pub(crate) fn record(&self) -> &Record {
         self.record
@@ -316,7 +315,7 @@ mod tests {
         assert_eq!(slot.record().last_activity(), NOW.mono);
         {
             let mut guard = slot.lock(id).unwrap();
-            assert_eq!((*guard, guard.state(), guard.grant(), guard.id()), (77, State::Admitting, grant(1), id));
+            assert_eq!((*guard, guard.state(), guard.grant()), (77, State::Admitting, grant(1)));
             *guard += 1;
             guard.commit(grant(2)).unwrap();
             guard.assign_bucket(3);
@@ -361,6 +360,7 @@ mod tests {
         let slot = table.find(next).unwrap();
         assert!(slot.lock(id).is_none(), "a slot found earlier does not open for the old handle");
         assert_eq!(slot.record().read(id.generation()), None);
+        assert_eq!(table.end(slot, id), None, "nor does it end the next life");
         assert_eq!(*slot.lock(next).unwrap(), 2);
     }
 

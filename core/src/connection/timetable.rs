@@ -22,7 +22,7 @@ impl Timetable {
     pub(crate) fn plan(expiry: WallTime, lead_ms: u64, jitter: u64, now: Now) -> Timetable {
         let remaining = expiry.since(now.wall);
         let lead = lead_ms.min(remaining / 2);
-        let early = jitter % (lead / 10).saturating_add(1);
+        let early = jitter.checked_rem((lead / 10).saturating_add(1)).unwrap_or(0);
         let after = |ms: u64| now.mono.plus(ms);
         Timetable {
             ask_at: after(remaining.saturating_sub(lead).saturating_sub(early)),

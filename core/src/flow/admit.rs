@@ -34,8 +34,8 @@ pub(crate) fn go_live(
     let subject = engine.hash.subject(&identity.issuer, &identity.subject);
     {
         let mut guard = slot.lock(id).ok_or(Reason::MisuseHandle)?;
-        if !matches!(guard.state(), State::Admitting | State::Authenticating | State::AwaitingAuth) {
-            return Err(Reason::MisuseHandle.into());
+        if guard.state() != State::Admitting {
+            guard.transition(State::Admitting).map_err(|_| Reason::MisuseHandle)?;
         }
         take_user_permit(engine, rules, id, &mut guard, subject)?;
         insert_into_index(engine, id, &mut guard, &identity);
@@ -59,7 +59,7 @@ pub(crate) fn go_live(
         guard.lookup = None;
         guard.pending.authenticated = true;
         engine.schedule(id, due::next_deadline(&guard, State::Live, slot.record().last_activity(), rules));
-        engine.enqueue(id, &mut guard);
+        engine.enqueue(id, &guard);
         report::accepted(engine, id, &guard, now);
     }
     evict_beyond_limit(engine, rules, subject, now);

@@ -112,7 +112,7 @@ fn admit_address<'e>(
     address: ClientAddress,
     now: Now,
 ) -> Result<AddressPermit<'e>, Refusal> {
-    if address.is_blocked(&rules.config.handshake.blocked, rules.config.limits.ipv6_prefix) {
+    if address.is_blocked(&rules.handshake.blocked, rules.config.limits.ipv6_prefix) {
         return Err(Reason::Blocked.into());
     }
     let key = engine.hash.address(address.key(rules.config.limits.ipv6_prefix).as_bytes());

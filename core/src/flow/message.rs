@@ -371,6 +371,6 @@ fn refuse(
             guard.pending.error = Some((refusal, name.map(|rule| Arc::from(&*rule.name))));
         }
     }
-    engine.enqueue(id, &mut guard);
+    engine.enqueue(id, &guard);
     Withheld::Refused(refusal)
 }

@@ -154,7 +154,12 @@ impl Issuer {
 
     /// Forgets fetched keys that have become too old to be trusted; returns their ids.
     pub fn unload_keys(&self) -> Vec<Arc<str>> {
-        if self.is_remote() { self.replace_keys(self.keys.read().ring.emptied()) } else { Vec::new() }
+        if !self.is_remote() {
+            return Vec::new();
+        }
+        // Ends the read lock before the write lock is taken.
+        let emptied = self.keys().emptied();
+        self.replace_keys(emptied)
     }
 
     fn replace_keys(&self, ring: KeyRing) -> Vec<Arc<str>> {

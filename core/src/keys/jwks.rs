@@ -1,6 +1,6 @@
 //! This file answers: which keys does this key set hold?
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::jwk::parse_jwk;
 use super::key::Key;
@@ -14,13 +14,16 @@ pub const MAX_DOCUMENT_BYTES: usize = 512 * 1024;
 /// Most keys in one document.
 pub const MAX_KEYS: usize = 256;
 
+/// The members that make a key what it is (RFC 7518 section 6).
+const MATERIAL: [&str; 7] = ["kty", "crv", "x", "y", "n", "e", "k"];
+
 /// Room for certificate chains beside each key.
 const BOUNDS: Bounds = Bounds { depth: 8, members: MAX_KEYS * 64 };
 
 /// Reads a JWK set (RFC 7517 section 5): the keys that can be used, and for each other one a text for the operator.
 ///
-/// A bad or unknown key never spoils the others. Two keys of one id that are not the same key for the same
-/// algorithm are both left out. The whole document is refused when it is no such set, too large, or (trusted with
+/// A bad or unknown key never spoils the others. An id that two different keys claim is left out altogether; one key
+/// under one id twice counts once, with the first of its algorithms. The whole document is refused when it is no such set, too large, or (trusted with
 /// secrets) mixes secrets and public keys, since then the kind of key would be up to the token.
 pub(crate) fn parse_jwks(
     document: &[u8],
@@ -35,21 +38,35 @@ pub(crate) fn parse_jwks(
     if trust == Trust::Local && is_mixed(&list) {
         return Err("the key set mixes secrets and public keys".to_owned());
     }
-    let (mut keys, mut skipped) = (Vec::new(), Vec::new());
+    let (mut keys, mut skipped) = (Vec::<Key>::new(), Vec::new());
     for (number, jwk) in (1u32..).zip(&list) {
         let key = match jwk {
             None => Err("a name stands twice in it".to_owned()),
+            Some(Value::Object(jwk)) if is_contested(jwk, &list) => Err("another key has the same `kid`".to_owned()),
             Some(Value::Object(jwk)) => parse_jwk(jwk, algorithms, trust),
             Some(_) => Err("it is no object".to_owned()),
         };
         match key {
+            Ok(key) if keys.iter().any(|other| other.same(&key) && other.key_id() == key.key_id()) => {}
+            // What is left of equal ids is the same material twice; a key serves one algorithm.
+            Ok(key) if key.key_id().is_some() && keys.iter().any(|other| other.key_id() == key.key_id()) => {
+                skipped.push(format!("key {number} skipped: the key serves another algorithm already"));
+            }
             Ok(key) => keys.push(key),
             Err(why) => skipped.push(format!("key {number} skipped: {why}")),
         }
     }
-    let repeated = remove_repeated(&mut keys);
-    skipped.extend(repeated);
     Ok((keys, skipped))
+}
+
+/// Whether another key of the set claims the same id with other material: then the id names neither, and it does not
+/// matter which of them could be used. Keys that say they are for encryption claim nothing.
+fn is_contested(jwk: &Map<String, Value>, list: &[Option<Value>]) -> bool {
+    let Some(id) = jwk.get("kid") else { return false };
+    let signs = |jwk: &Map<String, Value>| jwk.get("use").is_none_or(|purpose| purpose == "sig");
+    let differs = |other: &Map<String, Value>| MATERIAL.iter().any(|name| jwk.get(*name) != other.get(*name));
+    let others = list.iter().flatten().filter_map(Value::as_object);
+    signs(jwk) && others.filter(|other| other.get("kid") == Some(id)).any(|other| signs(other) && differs(other))
 }
 
 fn is_mixed(list: &[Option<Value>]) -> bool {
@@ -58,35 +75,12 @@ fn is_mixed(list: &[Option<Value>]) -> bool {
     secrets && kinds.any(|kty| kty != "oct")
 }
 
-/// Keeps one of identical keys, and none of different keys that share an id.
-fn remove_repeated(keys: &mut Vec<Key>) -> Vec<String> {
-    let mut skipped: Vec<String> = Vec::new();
-    let mut kept: Vec<Key> = Vec::new();
-    let mut refused: Vec<String> = Vec::new();
-    for key in keys.drain(..) {
-        if kept.iter().any(|other| other.same(&key) && other.key_id() == key.key_id()) {
-            continue;
-        }
-        match key.key_id() {
-            Some(id) if refused.iter().any(|other| other == id) => {}
-            Some(id) if kept.iter().any(|other| other.key_id() == Some(id)) => {
-                skipped.push(format!("key `{id}` skipped: two different keys have this id"));
-                refused.push(id.to_owned());
-            }
-            _ => kept.push(key),
-        }
-    }
-    kept.retain(|key| key.key_id().is_none_or(|id| refused.iter().all(|other| other != id)));
-    *keys = kept;
-    skipped
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
 
     use super::{Trust, parse_jwks};
-    use crate::token::Algorithm::{ES256, Ed25519, HS256, RS256};
+    use crate::token::Algorithm::{ES256, Ed25519, HS256, PS256, RS256};
 
     fn okp(kid: &str) -> Value {
         json!({"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo", "kid": kid})
@@ -127,11 +121,24 @@ mod tests {
 
     #[test]
     fn one_id_names_one_key() {
+        let with = |mut jwk: Value, name: &str, value: &str| {
+            jwk[name] = json!(value);
+            jwk
+        };
         assert_eq!(read(&[okp("a"), okp("a"), ec("b")], Trust::Remote), Ok((vec!["a".into(), "b".into()], 0)));
-        let three = [okp("a"), ec("a"), okp("a"), ec("b")];
-        assert_eq!(read(&three, Trust::Remote), Ok((vec!["b".into()], 1)));
-        let reversed = [ec("a"), okp("a"), ec("a"), ec("a")];
-        assert_eq!(read(&reversed, Trust::Remote), Ok((vec![], 1)));
+        assert_eq!(read(&[okp("a"), ec("a"), okp("a"), ec("b")], Trust::Remote), Ok((vec!["b".into()], 3)));
+        assert_eq!(read(&[ec("a"), okp("a"), ec("a"), ec("a")], Trust::Remote), Ok((vec![], 4)));
+        let broken = with(okp("a"), "x", "not=strict");
+        assert_eq!(read(&[okp("a"), broken.clone()], Trust::Remote), Ok((vec![], 2)), "an unusable rival is a rival");
+        assert_eq!(read(&[okp("a"), with(ec("a"), "use", "enc")], Trust::Remote), Ok((vec!["a".into()], 1)));
+    }
+
+    #[test]
+    fn one_key_serves_one_algorithm() {
+        let rsa = |alg: &str| json!({"kty": "RSA", "kid": "a", "alg": alg, "e": "AQAB", "n": "ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4d4QlL-yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQ"});
+        let document = json!({"keys": [rsa("RS256"), rsa("PS256"), rsa("RS256")]}).to_string();
+        let (keys, skipped) = parse_jwks(document.as_bytes(), &[RS256, PS256], Trust::Remote).unwrap();
+        assert_eq!((keys.len(), keys[0].algorithm(), skipped.len()), (1, RS256, 1));
     }
 
     #[test]

@@ -1,5 +1,4 @@
 //! This folder answers: which key may verify this token?
-#![allow(dead_code, reason = "wired by the flows")]
 
 mod der;
 mod issuers;
@@ -14,4 +13,4 @@ mod secret;
 pub use issuers::{Issuer, Issuers, KeysLoaded};
 pub use jwks::{MAX_DOCUMENT_BYTES, MAX_KEYS};
 pub use key::Key;
-pub use ring::{KeyRing, Trust};
+pub use ring::{Candidates, KeyRing, Trust};

@@ -130,6 +130,7 @@ impl Bitmap {
     }
 
     /// Whether the bit of a type is set.
+    #[cfg(test)]
     pub(crate) fn contains(&self, type_id: TypeId) -> bool {
         self.0.get(type_id.word()).is_some_and(|word| word & type_id.bit() != 0)
     }

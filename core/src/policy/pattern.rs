@@ -36,6 +36,7 @@ impl Pattern {
     }
 
     /// The pattern as written.
+    #[cfg(test)]
     pub(crate) fn as_str(&self) -> &str {
         &self.text
     }

@@ -111,6 +111,7 @@ impl PermissionSets {
     }
 
     /// How many different sets are held.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.book.lock().known.len()
     }

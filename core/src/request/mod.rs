@@ -1,7 +1,6 @@
 //! This folder answers: what did the peer ask, who is it, and where does it come from?
 //!
 //! Everything here reads the upgrade request as the server lends it; nothing is kept and no token is decoded.
-#![allow(dead_code, reason = "wired by the flows")]
 
 mod authority;
 mod client_address;
@@ -19,11 +18,10 @@ mod upgrade;
 pub use client_address::{AddressKey, ClientAddress};
 pub use upgrade::{Header, Lines, Peer, Upgrade};
 
-#[allow(unused_imports, reason = "wired by the flows")]
 pub(crate) use {
     client_address::find_client_address,
     credential::{Credential, CredentialKind, find_credential},
-    origin::{OriginRules, OriginState, require_origin},
+    origin::require_origin,
     rules::HandshakeRules,
     subprotocol::select_subprotocol,
 };

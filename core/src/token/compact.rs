@@ -199,7 +199,7 @@ mod tests {
     }
 
     fn refusal(token: &[u8]) -> Reason {
-        Unverified::parse(token, LIMIT).err().expect("must be refused")
+        Unverified::parse(token, LIMIT).expect_err("must be refused")
     }
 
     #[test]

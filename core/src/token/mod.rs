@@ -2,7 +2,6 @@
 //!
 //! Types are the proof: bytes become [`Unverified`] by their form, [`Verified`] by a signature, [`Claims`] by what
 //! they say. Each step has one constructor; nothing of a token is shown before its signature holds.
-#![allow(dead_code, reason = "wired by the flows")]
 
 mod algorithm;
 mod claims;
@@ -153,7 +152,7 @@ pub(crate) mod tests {
     #[test]
     fn unknown_keys_of_a_fetched_set_are_asked_for() {
         let remote = IssuerConfig { keys: KeysConfig::Remote { url: String::new() }, ..issuer() };
-        assert_eq!(judge(&token(), &[remote.clone()]), Err(TokenVerdict::KeysNeeded { issuer: 0 }));
+        assert_eq!(judge(&token(), std::slice::from_ref(&remote)), Err(TokenVerdict::KeysNeeded { issuer: 0 }));
         assert_eq!(judge(&token(), &[other("https://b"), remote.clone()]), Err(TokenVerdict::KeysNeeded { issuer: 1 }));
         let wrong = IssuerConfig { algorithms: vec![Algorithm::RS256], ..remote };
         assert_eq!(judge(&token(), &[wrong]), refused(Reason::TokenAlgorithm), "no fetch for a hopeless token");

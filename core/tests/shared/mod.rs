@@ -11,7 +11,7 @@ use wsauth::time::Now;
 use wsauth::{Admitted, Engine, Refusal};
 
 /// A configuration tree from JSON.
-pub fn tree(json: &Json) -> Value {
+pub(crate) fn tree(json: &Json) -> Value {
     let kind = match json {
         Json::Null => Kind::String(String::new()),
         Json::Bool(flag) => Kind::Boolean(*flag),
@@ -26,22 +26,22 @@ pub fn tree(json: &Json) -> Value {
 }
 
 /// An engine from a JSON configuration.
-pub fn engine(config: &Json) -> Result<Engine, ConfigProblem> {
+pub(crate) fn engine(config: &Json) -> Result<Engine, ConfigProblem> {
     let config = Config::from_tree(&tree(config), &NoSecretSource)?;
     Engine::new(config, &EngineSeed::new([7; 32]), Box::new(|_| ()))
 }
 
 /// An upgrade request that can be taken apart and changed.
 #[derive(Clone, Debug)]
-pub struct Request {
-    pub method: Vec<u8>,
-    pub target: Vec<u8>,
-    pub headers: Vec<(Vec<u8>, Vec<u8>)>,
-    pub peer: IpAddr,
+pub(crate) struct Request {
+    pub(crate) method: Vec<u8>,
+    pub(crate) target: Vec<u8>,
+    pub(crate) headers: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(crate) peer: IpAddr,
 }
 
 impl Request {
-    pub fn new() -> Request {
+    pub(crate) fn new() -> Request {
         let fields = [
             ("Host", "ws.example.com"),
             ("Upgrade", "websocket"),
@@ -57,21 +57,21 @@ impl Request {
         }
     }
 
-    pub fn with(mut self, name: &str, value: impl AsRef<[u8]>) -> Request {
+    pub(crate) fn with(mut self, name: &str, value: impl AsRef<[u8]>) -> Request {
         self.headers.push((name.as_bytes().to_vec(), value.as_ref().to_vec()));
         self
     }
 
-    pub fn bearer(self, token: &str) -> Request {
+    pub(crate) fn bearer(self, token: &str) -> Request {
         self.with("Authorization", format!("Bearer {token}"))
     }
 
-    pub fn from(mut self, peer: &str) -> Request {
+    pub(crate) fn from(mut self, peer: &str) -> Request {
         self.peer = peer.parse().unwrap();
         self
     }
 
-    pub fn send(&self, engine: &Engine, now: Now) -> Result<Admitted, Refusal> {
+    pub(crate) fn send(&self, engine: &Engine, now: Now) -> Result<Admitted, Refusal> {
         let headers: Vec<Header<'_>> = self.headers.iter().map(|(name, value)| Header { name, value }).collect();
         let upgrade =
             Upgrade { method: &self.method, target: &self.target, headers: &headers, peer: Peer::Ip(self.peer) };
@@ -80,14 +80,14 @@ impl Request {
 }
 
 /// The shared secret of tokens made in tests.
-pub const SECRET: &[u8; 32] = b"a secret of thirty-two bytes....";
+pub(crate) const SECRET: &[u8; 32] = b"a secret of thirty-two bytes....";
 /// The issuer of tokens made in tests.
-pub const ISSUER: &str = "https://id.example.com";
+pub(crate) const ISSUER: &str = "https://id.example.com";
 /// Their audience.
-pub const AUDIENCE: &str = "wss://live.example.com";
+pub(crate) const AUDIENCE: &str = "wss://live.example.com";
 
 /// The configuration that goes with [`token`]; `more` is merged over its top level.
-pub fn config(more: Json) -> Json {
+pub(crate) fn config(more: Json) -> Json {
     let mut config = json!({
         "issuer": [{
             "issuer": ISSUER,
@@ -106,7 +106,7 @@ pub fn config(more: Json) -> Json {
 }
 
 /// A token signed by an independent implementation.
-pub fn token(claims: &Json) -> String {
+pub(crate) fn token(claims: &Json) -> String {
     let mut all = json!({ "iss": ISSUER, "aud": AUDIENCE });
     for (key, value) in claims.as_object().unwrap() {
         all[key] = value.clone();

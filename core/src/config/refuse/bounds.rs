@@ -23,7 +23,7 @@ pub(crate) fn require_bounds(config: &Config) -> Result<(), Problem> {
     use Unit::{Bytes, Plain, Time};
     for (index, issuer) in config.issuers.iter().enumerate() {
         let place = Place::top("issuer").index(index);
-        require_within(place.key("max_lifetime"), issuer.max_lifetime_ms, SECOND, 366 * DAY, Time)?;
+        require_within(place.key("max_lifetime"), issuer.max_lifetime_ms, SECOND, 36_600 * DAY, Time)?;
         require_within(place.key("leeway"), issuer.leeway_ms, 0, 300 * SECOND, Time)?;
         require_within(place.key("expiry_leeway"), issuer.expiry_leeway_ms, 0, 300 * SECOND, Time)?;
     }

@@ -50,11 +50,10 @@ fn require_wildcard(place: &Place, text: &str, parent: &str) -> Result<(), Probl
     if !is_name(parent) || looks_like_address(parent) {
         return refuse("has a `*` that is not one whole label before a domain");
     }
-    if parent == "localhost" || parent.ends_with(".localhost") {
-        return Ok(());
-    }
-    // The list's default rule makes every last label a suffix, so `*.com` and `*.internal` fall here too.
-    if psl::domain_str(parent).is_none() {
+    // The list's default rule makes every last label a suffix, so `*.com` and `*.internal` fall here too. It also has
+    // rules such as `*.kobe.jp`: then every name below is a suffix.
+    let child = format!("a.{parent}");
+    if psl::domain_str(parent).is_none() || psl::suffix_str(&child) == Some(child.as_str()) {
         return refuse("covers a public suffix: anybody can register a name under it");
     }
     Ok(())
@@ -187,7 +186,6 @@ mod tests {
             "https://[2001:db8::1]:8443",
             "http://localhost:3000",
             "http://app.localhost",
-            "http://*.localhost:3000",
             "http://127.0.0.1:8080",
             "http://[::1]",
             "https://xn--bcher-kva.example",
@@ -206,6 +204,8 @@ mod tests {
             ("https://*.co.uk", "covers a public suffix: anybody can register a name under it"),
             ("https://*.github.io", "covers a public suffix: anybody can register a name under it"),
             ("https://*.xn--55qx5d.cn", "covers a public suffix: anybody can register a name under it"),
+            ("https://*.kobe.jp", "covers a public suffix: anybody can register a name under it"),
+            ("http://*.localhost", "covers a public suffix: anybody can register a name under it"),
             ("https://*.internal", "covers a public suffix: anybody can register a name under it"),
             (
                 "http://app.example.com",
@@ -233,7 +233,7 @@ mod tests {
             ("https://*.*.example.com", "has a `*` that is not one whole label before a domain"),
             ("https://*.0.2.1", "has a `*` that is not one whole label before a domain"),
             ("https://1.2.3", "has no valid host name"),
-            ("https://[::1", "is no origin such as https://app.example.com"),
+            ("https://[::1", "has no valid host name"),
             ("https://[zz]", "has no valid host name"),
             ("https://app.example.com:0", "is no origin such as https://app.example.com"),
             ("https://app.example.com:99999", "is no origin such as https://app.example.com"),

@@ -120,9 +120,9 @@ pub(crate) fn require_permission(place: Place, text: &str, fields: bool) -> Resu
             Some("@sub") => {}
             Some(_) if !fields => return refuse("is filled from a message, and a handshake has none"),
             Some(name) => {
-                let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
-                if name.is_empty() || name.len() > 64 || !name.bytes().all(plain) {
-                    return refuse("has a field that is not 1 to 64 letters, digits, `_` or `-`, or `@sub`");
+                let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-$".contains(&byte);
+                if name.is_empty() || name.len() > 128 || !name.bytes().all(plain) {
+                    return refuse("has a field that is not `@sub` and not 1 to 128 letters, digits, `_`, `-` or `$`");
                 }
             }
             None if segment.is_empty() => return refuse("has an empty segment"),
