@@ -93,11 +93,6 @@ impl Driver {
         }
         !workers.is_empty()
     }
-
-    #[cfg(test)]
-    fn running(&self) -> usize {
-        self.workers.lock().len()
-    }
 }
 
 impl Shared {

@@ -4,7 +4,7 @@
 //! does not take stays here, bounded in bytes and in time, and the pump sends it on. After a close frame nothing
 //! follows, whoever writes it.
 
-use std::io::{self, Read as _};
+use std::io;
 use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -220,13 +220,6 @@ impl Line {
         let mut out = self.out.lock();
         give_up(&mut out);
         self.changed.notify_all();
-    }
-
-    /// Says that nothing more will be written, so that the peer sees the end; it may still send.
-    pub(super) fn finish(&self) {
-        if let Some(stream) = &self.out.lock().stream {
-            let _ = stream.shutdown(Shutdown::Write);
-        }
     }
 
     /// The pump's turn: sends on what waits and enforces the two time limits.
