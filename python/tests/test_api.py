@@ -357,7 +357,9 @@ trusted_proxies = []
 
 def test_toml_names_line_and_nearest() -> None:
     with pytest.raises(wsauth.ConfigError) as error:
-        wsauth.Engine.from_toml(TOML.replace("[handshake]", "[handshake]\norgins = []"))
+        wsauth.Engine.from_toml(TOML.replace("file = \"secret.bin\"", f"text = \"{SECRET.decode()}\"").replace(
+            "[handshake]", "[handshake]\norgins = []"
+        ))
     assert (error.value.line, error.value.nearest) == (8, "origins")
     assert "did you mean" in str(error.value)
 
