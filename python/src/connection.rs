@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
+use wsauth::{Admitted, Progress};
 use wsauth::{ConnectionId, PermissionDiff};
 use wsauth::{Delivered, Reason, Refusal, Withheld};
-use wsauth::{Admitted, Progress};
 
 use crate::errors;
 use crate::event::{PyRefreshed, texts};

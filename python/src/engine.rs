@@ -7,9 +7,9 @@ use parking_lot::Mutex;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString};
 use wsauth::config::{Config, SecretSource, Value};
-use wsauth::{Reason, Refusal};
 use wsauth::lookup::LookupId;
 use wsauth::{ConnectionId, Revocation};
+use wsauth::{Reason, Refusal};
 use wsauth_runtime::{Clock, StartError, SystemSecrets};
 
 use crate::clock::PyManualClock;
@@ -124,9 +124,8 @@ impl PyEngine {
         let ids: Vec<ConnectionId> = connections.iter().map(|connection| connection.get().id).collect();
         let (delivery_type, fields) = (name(delivery_type), self::fields(fields));
         let mut allowed = Vec::with_capacity(ids.len());
-        let decided = life.decide(|guard| {
-            guard.authorize_deliveries(&ids, &delivery_type, &borrowed(&fields), &mut allowed)
-        });
+        let decided =
+            life.decide(|guard| guard.authorize_deliveries(&ids, &delivery_type, &borrowed(&fields), &mut allowed));
         decided.map_err(Refusal::from).and_then(|decided| decided).map_err(|refusal| life.refused(refusal))?;
         // Both are in the same order, so one walk pairs them.
         let mut allowed = allowed.into_iter().peekable();
@@ -320,7 +319,10 @@ impl PyEngine {
             }
             return Ok(connection.id);
         }
-        connection.extract().map(ConnectionId::from_u64).map_err(|_| bad_argument("connection: one, or its id, expected"))
+        connection
+            .extract()
+            .map(ConnectionId::from_u64)
+            .map_err(|_| bad_argument("connection: one, or its id, expected"))
     }
 }
 

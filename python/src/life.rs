@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use pyo3::prelude::*;
 use wsauth::config::Config;
-use wsauth::{Reason, Refusal};
 use wsauth::token::Algorithm;
+use wsauth::{Reason, Refusal};
 use wsauth_runtime::{Clock, Guard, StartError};
 
 /// Forks since the module was loaded, counted in the child.
@@ -82,11 +82,7 @@ impl Life {
 
     /// Runs a decision that may verify a signature. With a public key that takes 16 to 50 microseconds, worth letting
     /// other Python threads run; an HMAC takes half a microsecond, less than giving the GIL away and taking it back.
-    pub(crate) fn verify<T: Send>(
-        &self,
-        py: Python<'_>,
-        decide: impl FnOnce(&Guard) -> T + Send,
-    ) -> Result<T, Reason> {
+    pub(crate) fn verify<T: Send>(&self, py: Python<'_>, decide: impl FnOnce(&Guard) -> T + Send) -> Result<T, Reason> {
         let guard = self.guard()?;
         if self.slow.load(Ordering::Relaxed) { py.detach(|| caught(guard, decide)) } else { caught(guard, decide) }
     }

@@ -24,10 +24,8 @@ impl Request<'_, '_> {
         let method = field_bytes(self.method)?;
         let target = field_bytes(self.target)?;
         let lines = lines(self.headers)?;
-        let lines: Vec<(Cow<'_, [u8]>, Cow<'_, [u8]>)> = lines
-            .iter()
-            .map(|(name, value)| Ok((field_bytes(name)?, field_bytes(value)?)))
-            .collect::<PyResult<_>>()?;
+        let lines: Vec<(Cow<'_, [u8]>, Cow<'_, [u8]>)> =
+            lines.iter().map(|(name, value)| Ok((field_bytes(name)?, field_bytes(value)?))).collect::<PyResult<_>>()?;
         let headers: Vec<Header<'_>> =
             lines.iter().map(|(name, value)| Header { name, value: value.trim_ascii() }).collect();
         let peer = peer(self.peer);

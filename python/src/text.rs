@@ -8,8 +8,8 @@ use std::borrow::Cow;
 use pyo3::buffer::PyBuffer;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyByteArray, PyBytes, PyDict, PyInt, PyMemoryView, PyString};
-use wsauth::Reason;
 use wsauth::Payload;
+use wsauth::Reason;
 
 use crate::errors::{bad_argument, misuse};
 

@@ -26,9 +26,7 @@ UPGRADE = [
 def config(**sections: Any) -> dict[str, Any]:
     """The configuration of the tests; sections replace or add keys."""
     base: dict[str, Any] = {
-        "issuer": [
-            {"issuer": ISSUER, "audience": [AUDIENCE], "algorithms": ["HS256"], "keys": {"secret": SECRET}}
-        ],
+        "issuer": [{"issuer": ISSUER, "audience": [AUDIENCE], "algorithms": ["HS256"], "keys": {"secret": SECRET}}],
         "handshake": {"credentials": ["authorization"], "trusted_proxies": []},
         "messages": {
             "chat.send": "chat:write",

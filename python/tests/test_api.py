@@ -357,9 +357,11 @@ trusted_proxies = []
 
 def test_toml_names_line_and_nearest() -> None:
     with pytest.raises(wsauth.ConfigError) as error:
-        wsauth.Engine.from_toml(TOML.replace("file = \"secret.bin\"", f"text = \"{SECRET.decode()}\"").replace(
-            "[handshake]", "[handshake]\norgins = []"
-        ))
+        wsauth.Engine.from_toml(
+            TOML.replace('file = "secret.bin"', f'text = "{SECRET.decode()}"').replace(
+                "[handshake]", "[handshake]\norgins = []"
+            )
+        )
     assert (error.value.line, error.value.nearest) == (8, "origins")
     assert "did you mean" in str(error.value)
 
@@ -429,6 +431,6 @@ def test_types_cannot_be_made_or_changed_from_outside(world: World) -> None:
             kind()
     verdict = connection.message("x")
     with pytest.raises(AttributeError):
-        verdict.kind = "deliver"  # type: ignore[misc,assignment]
+        verdict.kind = "deliver"  # type: ignore[misc]
     with pytest.raises(TypeError):
         type("Mine", (wsauth.Verdict,), {"__bool__": lambda self: True})

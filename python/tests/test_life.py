@@ -5,7 +5,7 @@ import select
 from collections.abc import Callable
 
 import pytest
-from conftest import World
+from conftest import UPGRADE, World
 
 import wsauth
 
@@ -107,8 +107,6 @@ def test_permissions_changed_is_told(world: World) -> None:
 
 
 def test_first_message(make: Callable[..., World]) -> None:
-    from conftest import UPGRADE
-
     world = make(handshake={"credentials": ["first_message"], "origins": ["https://app.example.com"]})
     headers = [*UPGRADE, ("Origin", "https://app.example.com")]
     connection = world.engine.handshake("/", headers, "192.0.2.1")
@@ -133,6 +131,7 @@ def test_a_spent_budget_says_how_long(make: Callable[..., World], seconds: float
     world.clock.advance(seconds)
     verdict = connection.message('{"type":"ping"}')
     assert verdict.reason == "message_rate"
+    assert verdict.retry_after is not None
     assert verdict.retry_after == pytest.approx(60 - seconds, abs=0.01)
     world.clock.advance(verdict.retry_after)
     assert connection.message('{"type":"ping"}')

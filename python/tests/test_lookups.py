@@ -1,13 +1,17 @@
 """What the engine must ask: answered by the test, waited for in every way."""
 
 import asyncio
+import base64
+import json
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
+import jwt
 import pytest
 from conftest import AUDIENCE, ISSUER, START, UPGRADE, World, token
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 import wsauth
 
@@ -138,12 +142,6 @@ def test_blocking_while_another_thread_answers(sessions: World) -> None:
 
 
 def test_keys_that_must_be_fetched(make: Callable[..., World]) -> None:
-    import base64
-    import json
-
-    import jwt
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
     key = Ed25519PrivateKey.generate()
     raw = key.public_key().public_bytes_raw()
     x = base64.urlsafe_b64encode(raw).decode().rstrip("=")

@@ -1,9 +1,11 @@
 """Real clients and real servers on loopback."""
 
 import asyncio
+import base64
 import json
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -137,32 +139,41 @@ def test_a_refusal_over_http_is_exact(world: World) -> None:
     run(main)
 
 
-def test_accept_then_close(make: Callable[..., World]) -> None:
-    world = make(handshake={"subprotocols": ["chat"], "credentials": ["authorization", "subprotocol"]})
-    served: list[GuardedConnection] = []
+@pytest.mark.parametrize("way", ["serve", "options"])
+def test_accept_then_close(make: Callable[..., World], way: str) -> None:
+    world = make(handshake={"subprotocols": ["chat"], "credentials": ["subprotocol"], "require_origin": False})
+    served: list[Any] = []
 
-    async def handler(ws: GuardedConnection) -> None:
+    async def handler(ws: Any) -> None:
         served.append(ws)
-        await echo(ws)
+        with pytest.raises(ConnectionClosed):
+            await ws.send("to nobody in particular")
+        async for _ in ws:
+            raise AssertionError
 
     async def main() -> None:
-        async with site(world, handler, refuse="close", origins=None) as here:
+        guard = Guard(world.engine, refuse="close")
+        here_serve = serve(guard, handler, "127.0.0.1", 0)
+        if way == "options":
+            here_serve = plain_serve(handler, "127.0.0.1", 0, **guard.options())
+        async with here_serve as server:
+            here = Site(world, guard, server.sockets[0].getsockname()[1])
             offered: Any = ["wsauth.bearer.YWJj", "chat"]
             async with here.client(headers={}, subprotocols=offered) as socket:
                 assert socket.subprotocol == "chat"
-                await socket.send(PING)
                 assert await closed(socket) == (4001, "auth_failed")
             await here.empty()
-            assert served[0].end_reason is not None
-            with pytest.raises(wsauth.MisuseError):
-                _ = served[0].auth
+        if way == "serve":
+            assert served == []
+            return
+        assert served[0].end_reason == "token_opaque"
+        with pytest.raises(wsauth.MisuseError):
+            _ = served[0].auth
 
     run(main)
 
 
 def test_the_token_in_the_subprotocol_is_never_echoed(make: Callable[..., World]) -> None:
-    import base64
-
     world = make(
         handshake={"credentials": ["subprotocol"], "origins": ["https://app.example.com"], "subprotocols": ["chat"]}
     )
@@ -502,7 +513,6 @@ def test_half_a_guard_lets_nobody_in(world: World) -> None:
         async with plain_serve(handler, "127.0.0.1", 0, create_connection=guard.create_connection) as server:
             here = Site(world, guard, server.sockets[0].getsockname()[1])
             async with here.client() as socket:
-                await socket.send(PING)
                 assert await closed(socket) == (1011, "misuse")
         assert world.engine.connections == 0
 
@@ -530,11 +540,12 @@ def test_misuse_of_the_guard_is_said(world: World) -> None:
 
 def test_closing_the_server_says_so_to_everybody(world: World) -> None:
     async def main() -> None:
-        async with site(world) as here:
-            sockets = [await here.client().__aenter__() for _ in range(5)]
-        for socket in sockets:
-            assert (await closed(socket))[0] == 1001
-        await here.empty()
+        async with AsyncExitStack() as stack:
+            async with site(world) as here:
+                sockets = [await stack.enter_async_context(here.client()) for _ in range(5)]
+            for socket in sockets:
+                assert (await closed(socket))[0] == 1001
+            await here.empty()
 
     run(main)
 
@@ -547,9 +558,11 @@ def test_a_unix_socket(make: Callable[..., World], tmp_path: Path) -> None:
         guard = Guard(world.engine)
         headers = {"Authorization": f"Bearer {world.token()}", "X-Forwarded-For": "192.0.2.7"}
         handler: Any = echo
-        async with unix_serve(handler, path, **guard.options()):
-            async with unix_connect(path, "ws://localhost/live", additional_headers=headers) as socket:
-                await expect(socket, "auth_success")
+        async with (
+            unix_serve(handler, path, **guard.options()),
+            unix_connect(path, "ws://localhost/live", additional_headers=headers) as socket,
+        ):
+            await expect(socket, "auth_success")
         assert world.engine.audit()[0]["address"] == "192.0.2.7"
 
     run(main)
@@ -575,8 +588,6 @@ def test_a_handler_that_fails_ends_its_connection_only(world: World) -> None:
 
 
 def test_tokens_stay_out_of_the_debug_log(world: World, caplog: pytest.LogCaptureFixture) -> None:
-    import logging
-
     caplog.set_level(logging.DEBUG)
     logging.getLogger("websockets.client").setLevel(logging.INFO)
 

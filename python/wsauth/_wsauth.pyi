@@ -26,7 +26,7 @@ __all__ = [
     "refusal_rows",
 ]
 
-_Data = TypeVar("_Data", str, bytes, bytearray, memoryview)
+_Data = TypeVar("_Data", bound=str | bytes | bytearray | memoryview)
 
 __version__: Final[str]
 

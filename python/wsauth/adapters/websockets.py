@@ -3,7 +3,8 @@
     async with wsauth.adapters.websockets.serve(engine, handler, "127.0.0.1", 8765) as server:
         await server.serve_forever()
 
-or, with all of ``websockets.serve`` at hand: ``serve(handler, ..., **Guard(engine).options())``.
+or, with all of ``websockets.serve`` at hand: ``serve(handler, ..., **Guard(engine).options())``. There the handler
+is also started for connections that are accepted only to be closed (``refuse="close"``); they yield and send nothing.
 
 The handler gets a ``GuardedConnection``. ``recv`` and ``async for`` yield only messages that are allowed;
 control messages are answered and never seen. ``deliver`` sends what the peer may receive. ``send`` stays what it
@@ -19,7 +20,7 @@ import logging
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from socket import AF_UNIX
-from typing import Any, ClassVar, Literal, NamedTuple, overload
+from typing import Any, ClassVar, Literal, NamedTuple, Self, overload
 
 from websockets.asyncio.server import Server, ServerConnection
 from websockets.asyncio.server import serve as _serve
@@ -299,10 +300,10 @@ class GuardedConnection(ServerConnection):
 
     # What websockets calls.
 
-    async def handshake(self, *args: Any, **kwargs: Any) -> None:
-        await super().handshake(*args, **kwargs)
-        if self.protocol.state is State.OPEN:
-            self._opened()
+    async def __aenter__(self) -> Self:
+        # The upgrade was answered, and the handler has not begun.
+        self._opened()
+        return self
 
     def process_event(self, event: ProtocolEvent) -> None:
         if (
@@ -419,7 +420,8 @@ class GuardedConnection(ServerConnection):
             self.transport.abort()
 
     def _say_closed(self) -> None:
-        if self._auth is not None and self._auth.closed():
+        if self._auth is not None:
+            self._auth.closed()
             self.guard._remove(self)
 
 
@@ -438,8 +440,15 @@ def serve(
     mine = guard.options()
     if taken := sorted(mine.keys() & options.keys()):
         raise MisuseError(f"serve() sets {', '.join(taken)} itself")
-    # The connections are made by create_connection, so the handler gets what it expects.
-    return _serve(handler, host, port, **mine, **options)  # type: ignore[arg-type]
+
+    async def guarded(connection: ServerConnection) -> None:
+        if isinstance(connection, GuardedConnection) and connection._auth is not None:
+            await handler(connection)
+        else:
+            # Accepted only to be closed: the handler never hears of it.
+            await connection.wait_closed()
+
+    return _serve(guarded, host, port, **mine, **options)
 
 
 def _peer(connection: ServerConnection) -> str | tuple[Any, ...] | None:
