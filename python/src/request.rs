@@ -24,7 +24,7 @@ impl Request<'_, '_> {
         let method = field_bytes(self.method)?;
         let target = field_bytes(self.target)?;
         let lines = lines(self.headers)?;
-        let lines: Vec<(Cow<'_, [u8]>, Cow<'_, [u8]>)> =
+        let lines: Vec<BytesLine<'_>> =
             lines.iter().map(|(name, value)| Ok((field_bytes(name)?, field_bytes(value)?))).collect::<PyResult<_>>()?;
         let headers: Vec<Header<'_>> =
             lines.iter().map(|(name, value)| Header { name, value: value.trim_ascii() }).collect();
@@ -33,6 +33,7 @@ impl Request<'_, '_> {
     }
 }
 
+type BytesLine<'a> = (Cow<'a, [u8]>, Cow<'a, [u8]>);
 type Line<'py> = (Bound<'py, PyAny>, Bound<'py, PyAny>);
 
 /// All field lines in order: pairs, or a mapping whose values may be lists for repeated fields.

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import AUDIENCE, ISSUER, SECRET, START, UPGRADE, World, config, token
 
 import wsauth
+from conftest import AUDIENCE, ISSUER, SECRET, START, UPGRADE, World, config, token
 
 
 def test_everything_exported_is_there_and_everything_there_is_exported() -> None:

@@ -4,11 +4,11 @@ import json
 from typing import Any
 
 import pytest
-from conftest import UPGRADE, World
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import wsauth
+from conftest import UPGRADE, World
 
 settings.register_profile("here", max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 settings.load_profile("here")

@@ -5,9 +5,9 @@ import select
 from collections.abc import Callable
 
 import pytest
-from conftest import UPGRADE, World
 
 import wsauth
+from conftest import UPGRADE, World
 
 
 def texts(events: list[wsauth.Event]) -> list[str]:

@@ -10,10 +10,10 @@ from typing import Any
 
 import jwt
 import pytest
-from conftest import AUDIENCE, ISSUER, START, UPGRADE, World, token
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 import wsauth
+from conftest import AUDIENCE, ISSUER, START, UPGRADE, World, token
 
 SESSIONS: dict[str, Any] = {
     "sessions": {},

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import START, UPGRADE, World
 from websockets.asyncio.client import ClientConnection, connect, unix_connect
 from websockets.asyncio.server import serve as plain_serve
 from websockets.asyncio.server import unix_serve
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 import wsauth
+from conftest import START, UPGRADE, World
 from wsauth.adapters.websockets import Guard, GuardedConnection, serve
 
 Handler = Callable[[GuardedConnection], Awaitable[None]]
