@@ -5,7 +5,7 @@ import base64
 import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ from websockets.asyncio.server import unix_serve
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 import wsauth
-from conftest import START, UPGRADE, World
+from conftest import SECRET, START, UPGRADE, World
+from wsauth.adapters import websockets as adapter
 from wsauth.adapters.websockets import Guard, GuardedConnection, serve
 
 Handler = Callable[[GuardedConnection], Awaitable[None]]
@@ -161,6 +162,8 @@ def test_accept_then_close(make: Callable[..., World], way: str) -> None:
             offered: Any = ["wsauth.bearer.YWJj", "chat"]
             async with here.client(headers={}, subprotocols=offered) as socket:
                 assert socket.subprotocol == "chat"
+                with suppress(ConnectionClosed):
+                    await socket.send(PING)
                 assert await closed(socket) == (4001, "auth_failed")
             await here.empty()
         if way == "serve":
@@ -401,6 +404,52 @@ def test_the_first_message_authenticates(make: Callable[..., World]) -> None:
             await here.empty()
 
     run(main)
+
+
+OPAQUE: dict[str, Any] = {
+    "handshake": {"credentials": ["first_message"], "require_origin": False},
+    "issuer": [
+        {
+            "issuer": "https://id.example.com",
+            "audience": ["wss://live.example.com"],
+            "algorithms": ["HS256"],
+            "keys": {"secret": SECRET},
+            "opaque": True,
+        }
+    ],
+}
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+def test_a_message_is_held_until_its_sender_is_known(
+    make: Callable[..., World], monkeypatch: pytest.MonkeyPatch, leaves: bool
+) -> None:
+    monkeypatch.setattr(adapter, "LINGER", 0.05)
+    world = make(**OPAQUE)
+    heard: list[Any] = []
+
+    async def handler(ws: GuardedConnection) -> None:
+        async for message in ws:
+            heard.append(message)
+            await ws.send(message)
+
+    async def main() -> None:
+        async with site(world, handler) as here:
+            async with here.client(headers={}) as socket:
+                await socket.send('{"type":"auth","token":"opaque-0123456789"}')
+                await socket.send(CHAT)
+                while not (lookups := world.engine.lookups()):
+                    await asyncio.sleep(0.005)
+                if not leaves:
+                    await asyncio.sleep(0.05)
+                    assert heard == []
+                    vouched = wsauth.Vouched("ann", START + 3600, permissions=["chat:write"])
+                    world.engine.answer(lookups[0].id, vouched)
+                    await expect(socket, "chat.send")
+            await here.empty()
+
+    run(main)
+    assert heard == ([] if leaves else [CHAT])
 
 
 def test_a_lookup_is_awaited_before_the_answer(make: Callable[..., World]) -> None:

@@ -251,7 +251,11 @@ class GuardedConnection(ServerConnection):
                 except ConnectionClosed:
                     self._say_closed()
                     raise
-            verdict = self.auth.message(self._held)
+            if self._auth is None:
+                # Accepted only to be closed: nothing it says is heard.
+                self._held = None
+                continue
+            verdict = self._auth.message(self._held)
             if verdict.kind == "hold":
                 self._changed.clear()
                 await self._changed.wait()
@@ -423,6 +427,8 @@ class GuardedConnection(ServerConnection):
         if self._auth is not None:
             self._auth.closed()
             self.guard._remove(self)
+            # Whoever holds a message back need not wait any longer.
+            self._changed.set()
 
 
 def serve(
