@@ -6,7 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString};
-use wsauth::config::{Config, SecretSource, Value};
+use wsauth::config::{Config, Value};
 use wsauth::lookup::LookupId;
 use wsauth::{ConnectionId, Revocation};
 use wsauth::{Reason, Refusal};
@@ -328,7 +328,7 @@ impl PyEngine {
 
 /// Reads a configuration. Files may be read, so other threads run meanwhile.
 fn load(py: Python<'_>, config: &Bound<'_, PyAny>, is_text: bool, folder: Option<PathBuf>) -> PyResult<Config> {
-    let source = FolderSecrets { folder };
+    let source = folder.map_or_else(SystemSecrets::new, SystemSecrets::in_folder);
     let loaded = if is_text {
         let text = config.cast::<PyString>().map_err(|_| bad_argument("TOML text expected"))?;
         let text = own_name(text)?;
@@ -341,24 +341,6 @@ fn load(py: Python<'_>, config: &Bound<'_, PyAny>, is_text: bool, folder: Option
         py.detach(|| Config::from_tree(&tree, &source))
     };
     loaded.map_err(|problem| config_error(&problem))
-}
-
-/// Secrets of this process; relative files stand beside the configuration.
-struct FolderSecrets {
-    folder: Option<PathBuf>,
-}
-
-impl SecretSource for FolderSecrets {
-    fn env(&self, name: &str) -> Result<Vec<u8>, String> {
-        SystemSecrets.env(name)
-    }
-
-    fn file(&self, path: &str) -> Result<Vec<u8>, String> {
-        match self.folder.as_ref().map(|folder| folder.join(path)) {
-            Some(path) => SystemSecrets.file(path.to_str().ok_or("the path is not UTF-8")?),
-            None => SystemSecrets.file(path),
-        }
-    }
 }
 
 fn start_error(error: &StartError) -> PyErr {

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::io;
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
@@ -71,20 +72,23 @@ impl Guard {
     ///
     /// [`StartError`]: the configuration was refused, or there is no randomness.
     pub fn from_toml(text: &str) -> Result<Guard, StartError> {
-        Guard::new(Config::from_toml(text, &SystemSecrets)?, Clock::system())
+        Guard::new(Config::from_toml(text, &SystemSecrets::new())?, Clock::system())
     }
 
-    /// Makes a guard from a TOML file of at most 1 MiB.
+    /// Makes a guard from a TOML file of at most 1 MiB. Files it names by relative paths are looked for beside it.
     ///
     /// # Errors
     ///
     /// As [`from_toml`](Guard::from_toml), and when the file cannot be read.
-    pub fn from_file(path: &str) -> Result<Guard, StartError> {
+    pub fn from_file(path: impl AsRef<Path>) -> Result<Guard, StartError> {
+        let path = path.as_ref();
         let bytes = read_bounded(path).map_err(|kind| match kind {
             io::ErrorKind::FileTooLarge => StartError::Text,
             other => StartError::File(other),
         })?;
-        Guard::from_toml(&String::from_utf8(bytes).map_err(|_| StartError::Text)?)
+        let text = String::from_utf8(bytes).map_err(|_| StartError::Text)?;
+        let secrets = path.parent().map_or_else(SystemSecrets::new, SystemSecrets::in_folder);
+        Guard::new(Config::from_toml(&text, &secrets)?, Clock::system())
     }
 
     /// Makes a guard for tests, whose time only moves with `clock` and whose seed is constant.

@@ -48,3 +48,8 @@ pub use guard::{Guard, Observer};
 pub use secrets::SystemSecrets;
 pub use start::StartError;
 pub use wake::Wake;
+
+/// The README's Rust, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
 
 use wsauth::config::SecretSource;
 
@@ -10,8 +11,22 @@ use wsauth::config::SecretSource;
 pub(crate) const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
 /// Secrets from this process's environment and its files. Errors name what went wrong, never a value.
-#[derive(Clone, Copy, Debug)]
-pub struct SystemSecrets;
+#[derive(Clone, Debug, Default)]
+pub struct SystemSecrets {
+    folder: Option<PathBuf>,
+}
+
+impl SystemSecrets {
+    /// Relative paths are looked for in the current folder.
+    pub fn new() -> SystemSecrets {
+        SystemSecrets::default()
+    }
+
+    /// Relative paths are looked for in `folder`: beside the configuration that names them.
+    pub fn in_folder(folder: impl Into<PathBuf>) -> SystemSecrets {
+        SystemSecrets { folder: Some(folder.into()) }
+    }
+}
 
 impl SecretSource for SystemSecrets {
     fn env(&self, name: &str) -> Result<Vec<u8>, String> {
@@ -27,7 +42,8 @@ impl SecretSource for SystemSecrets {
     }
 
     fn file(&self, path: &str) -> Result<Vec<u8>, String> {
-        let bytes = read_bounded(path).map_err(|kind| match kind {
+        let place = self.folder.as_ref().map_or_else(|| PathBuf::from(path), |folder| folder.join(path));
+        let bytes = read_bounded(&place).map_err(|kind| match kind {
             ErrorKind::FileTooLarge => "the file is longer than 1 MiB".to_owned(),
             ErrorKind::InvalidInput => "this is not a regular file".to_owned(),
             other => format!("the file cannot be read: {other}"),
@@ -37,7 +53,7 @@ impl SecretSource for SystemSecrets {
 }
 
 /// Reads a regular file of at most [`MAX_FILE_BYTES`].
-pub(crate) fn read_bounded(path: &str) -> Result<Vec<u8>, ErrorKind> {
+pub(crate) fn read_bounded(path: &Path) -> Result<Vec<u8>, ErrorKind> {
     // A pipe or a device could block for ever or never end, and opening one already may.
     if !std::fs::metadata(path).map_err(|error| error.kind())?.is_file() {
         return Err(ErrorKind::InvalidInput);
@@ -64,22 +80,22 @@ mod tests {
     #[test]
     fn a_file_is_read_whole_and_never_repeated_in_an_error() {
         let path = scratch("secret", b"twelve bytes");
-        assert_eq!(SystemSecrets.file(&path).unwrap(), b"twelve bytes");
+        assert_eq!(SystemSecrets::new().file(&path).unwrap(), b"twelve bytes");
         std::fs::remove_file(&path).unwrap();
-        let gone = SystemSecrets.file(&path).unwrap_err();
+        let gone = SystemSecrets::new().file(&path).unwrap_err();
         assert!(gone.contains("cannot be read"), "{gone}");
     }
 
     #[test]
     fn too_long_empty_and_strange_files_are_refused() {
         let long = scratch("long", &vec![b'x'; usize::try_from(MAX_FILE_BYTES).unwrap() + 1]);
-        assert!(SystemSecrets.file(&long).unwrap_err().contains("1 MiB"));
+        assert!(SystemSecrets::new().file(&long).unwrap_err().contains("1 MiB"));
         let exact = scratch("exact", &vec![b'x'; usize::try_from(MAX_FILE_BYTES).unwrap()]);
-        assert!(SystemSecrets.file(&exact).is_ok());
+        assert!(SystemSecrets::new().file(&exact).is_ok());
         let empty = scratch("empty", b"");
-        assert!(SystemSecrets.file(&empty).unwrap_err().contains("empty"));
-        assert!(SystemSecrets.file("/dev/zero").unwrap_err().contains("regular"));
-        assert!(SystemSecrets.file("/nul\0").is_err());
+        assert!(SystemSecrets::new().file(&empty).unwrap_err().contains("empty"));
+        assert!(SystemSecrets::new().file("/dev/zero").unwrap_err().contains("regular"));
+        assert!(SystemSecrets::new().file("/nul\0").is_err());
         for path in [long, exact, empty] {
             std::fs::remove_file(path).unwrap();
         }
@@ -87,9 +103,17 @@ mod tests {
 
     #[test]
     fn the_environment_answers_only_what_is_set() {
-        assert!(!SystemSecrets.env("PATH").unwrap().is_empty());
-        assert!(SystemSecrets.env("WSAUTH_SURELY_NOT_SET").is_err());
-        assert!(SystemSecrets.env("").is_err());
-        assert!(SystemSecrets.env("A=B").is_err());
+        assert!(!SystemSecrets::new().env("PATH").unwrap().is_empty());
+        assert!(SystemSecrets::new().env("WSAUTH_SURELY_NOT_SET").is_err());
+        assert!(SystemSecrets::new().env("").is_err());
+        assert!(SystemSecrets::new().env("A=B").is_err());
+    }
+
+    #[test]
+    fn relative_files_stand_beside_the_configuration() {
+        let path = scratch("beside", b"found");
+        let name = Path::new(&path).file_name().unwrap().to_str().unwrap().to_owned();
+        assert!(SystemSecrets::new().file(&name).is_err());
+        assert_eq!(SystemSecrets::in_folder(std::env::temp_dir()).file(&name).unwrap(), b"found");
     }
 }
