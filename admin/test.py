@@ -64,7 +64,7 @@ def main() -> int:
         run("Rust: units, vectors, properties, servers", ["cargo", "test", "--workspace", "--no-fail-fast"]),
         run("loom: the connection record", ["admin/loom.sh"]),
         run("Python: build", ["admin/python.sh"]),
-        run("Python: tests", [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "python/tests"]),
+        run("Python: tests", [python, "-m", "pytest", "-p", "no:cacheprovider", "python/tests"]),
         run("Python: stubs", [python, "-m", "mypy.stubtest", "wsauth"]),
         run("the demo's story on both servers", ["admin/demo.sh"]),
     ]

@@ -12,7 +12,7 @@ def test_the_readme_runs_and_prints_what_it_says(tmp_path: Path) -> None:
     text = README.read_text()
     (toml,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
     server, client = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    printed = re.search(r"It prints\n\n```\n(.*?)```", text, re.DOTALL)
+    printed = re.search(r"It prints\n\n```text\n(.*?)```", text, re.DOTALL)
     assert printed is not None
     (tmp_path / "wsauth.toml").write_text(toml)
     (tmp_path / "server.py").write_text(server)
