@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::connection::{Cold, ConnectionId, Guard, PermissionDiff, State, merge_diff};
 use crate::decision::{Reason, Refusal};
 use crate::engine::Engine;
-use crate::flow::{admit, report};
+use crate::flow::{admit, close, report};
 use crate::identity::MAX_PERMISSIONS;
 use crate::policy::PermissionSet;
 use crate::rules::Rules;
@@ -54,10 +54,13 @@ pub(crate) fn recompile(engine: &Engine, rules: &Rules, id: ConnectionId, now: N
     }
     let vouched_still = guard.identity.as_ref().is_some_and(|identity| rules.knows_issuer(&identity.issuer));
     if !vouched_still {
-        crate::flow::close::close(engine, id, &mut guard, Reason::Revoked.into(), now);
+        close::close(engine, id, &mut guard, Reason::Revoked.into(), now);
         return Err(Reason::Revoked.into());
     }
-    admit::recompile_grant(engine, rules, &mut guard)
+    admit::recompile_grant(engine, rules, &mut guard).inspect_err(|_| {
+        // Its grant is of no policy in force: it may do nothing, so it must know.
+        close::close(engine, id, &mut guard, Reason::AuthenticationUnavailable.into(), now);
+    })
 }
 
 fn replace(

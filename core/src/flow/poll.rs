@@ -73,14 +73,11 @@ pub(crate) fn poll(
         due::serve(engine, rules, id, now);
     }
     let mut ready = Vec::new();
-    let mut more_ready = true;
-    while events.len() < max {
+    let full = events.len().saturating_add(max);
+    while events.len() < full {
         ready.clear();
         outbox.take_ready(1, &mut ready);
-        let Some(id) = ready.first().copied() else {
-            more_ready = false;
-            break;
-        };
+        let Some(id) = ready.first().copied() else { break };
         if let Some(slot) = engine.table.find(id)
             && let Some(mut guard) = slot.lock(id)
         {
@@ -89,7 +86,7 @@ pub(crate) fn poll(
     }
     let rest = alone.finish();
     Ok(Polled {
-        more: more_due || more_ready || rest.waiting,
+        more: more_due || rest.waiting,
         next_deadline: Some(rest.next_deadline).filter(|deadline| *deadline != MonoTime::NEVER),
     })
 }

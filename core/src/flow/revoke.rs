@@ -174,11 +174,8 @@ pub(crate) fn key_removed(engine: &Engine, rules: &Rules, issuer: &str, key_ids:
             continue;
         }
         guard.timetable.ask_now(now);
-        guard.refresh.asked = true;
-        guard.pending.refresh_asked = true;
-        engine.schedule(id, due::next_deadline(&guard, State::Live, slot.record().last_activity(), rules));
-        engine.enqueue(id, &guard);
-        report::refresh_asked(engine, id, &guard, now);
+        due::ask_client(engine, &mut guard, now);
+        due::file(engine, rules, &guard);
     }
 }
 
