@@ -1,5 +1,10 @@
 //! What a review of the flows found and what must not come back, each told as a server would see it.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that panics fails, as it should"
+)]
 
 mod shared;
 

@@ -70,30 +70,6 @@ pub(crate) fn require_askable(engine: &Engine, rules: &Rules, wanted: Wanted, no
     }
 }
 
-/// A token for a live connection whose key is not here yet.
-pub(crate) fn refresh_when_keys_come(
-    engine: &Engine,
-    rules: &Rules,
-    id: ConnectionId,
-    issuer: usize,
-    token: &[u8],
-    now: Now,
-) -> Result<Refreshed, Refusal> {
-    refresh_later(engine, rules, id, Wanted::Keys(issuer), token, now)
-}
-
-/// An opaque token for a live connection.
-pub(crate) fn refresh_when_vouched(
-    engine: &Engine,
-    rules: &Rules,
-    id: ConnectionId,
-    issuer: usize,
-    token: &[u8],
-    now: Now,
-) -> Result<Refreshed, Refusal> {
-    refresh_later(engine, rules, id, Wanted::Introspection(issuer), token, now)
-}
-
 /// The source of a live connection's credential is asked again (RULES 29). False when it cannot be asked now.
 pub(crate) fn ask_source_again(
     engine: &Engine,
@@ -153,7 +129,8 @@ pub(crate) fn load_keys(engine: &Engine, rules: &Rules, issuer: &str, document: 
     }
 }
 
-fn refresh_later(
+/// A new token for a live connection that something must be found out about first.
+pub(crate) fn refresh_later(
     engine: &Engine,
     rules: &Rules,
     id: ConnectionId,

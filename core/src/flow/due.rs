@@ -11,7 +11,7 @@ use crate::rules::Rules;
 use crate::time::{MonoTime, Now};
 
 /// A source that did not answer is asked again after this long, in milliseconds.
-const REASK_MS: u64 = 5_000;
+pub(crate) const REASK_MS: u64 = 5_000;
 
 /// Does what is due for one connection and files it anew.
 pub(crate) fn serve(engine: &Engine, rules: &Rules, id: ConnectionId, now: Now) {

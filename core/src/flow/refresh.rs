@@ -10,6 +10,7 @@ use crate::config::CredentialSource;
 use crate::connection::{Cold, ConnectionId, Guard, PendingCredential, PermissionDiff, State, Timetable, merge_diff};
 use crate::decision::{Reason, Refusal};
 use crate::engine::Engine;
+use crate::flow::handshake::Wanted;
 use crate::flow::{admit, answer, close, due, report};
 use crate::identity::Identity;
 use crate::policy::PermissionSet;
@@ -46,10 +47,10 @@ pub(crate) fn refresh(
         Ok(claims) => Ok(claims.into_identity(CredentialSource::FirstMessage)),
         Err(TokenVerdict::Refused(reason)) => Err(Refusal::from(reason)),
         Err(TokenVerdict::KeysNeeded { issuer }) => {
-            return answer::refresh_when_keys_come(engine, rules, id, issuer, token, now);
+            return answer::refresh_later(engine, rules, id, Wanted::Keys(issuer), token, now);
         }
         Err(TokenVerdict::Opaque { issuer }) => {
-            return answer::refresh_when_vouched(engine, rules, id, issuer, token, now);
+            return answer::refresh_later(engine, rules, id, Wanted::Introspection(issuer), token, now);
         }
     };
     let mut guard = slot.lock(id).ok_or(Reason::MisuseHandle)?;
@@ -127,9 +128,9 @@ pub(crate) fn renew(
     identity.source = old.source;
     require_same_identity(&old, &identity)?;
     if identity.expiry == old.expiry && identity.permissions == old.permissions {
-        // Asked again after half of what is left.
-        let lead = rules.config.refresh.lead_ms;
-        guard.timetable.ask_at = Timetable::plan(old.expiry, lead, 0, now).ask_at.min(guard.timetable.expiry);
+        // Asked again after half of what is left, and never more often than one that does not answer.
+        let half = Timetable::plan(old.expiry, rules.config.refresh.lead_ms, 0, now).ask_at;
+        guard.timetable.ask_at = half.max(now.mono.plus(due::REASK_MS)).min(guard.timetable.expiry);
         return Ok(());
     }
     let diff = put_in_force(engine, rules, guard, identity, now)?;
