@@ -132,8 +132,18 @@ fn a_hold_after_a_first_message_ends_with_ready() {
     assert_eq!(say(&engine, id, r#"{"type":"ping"}"#, at(2)), Err(Withheld::Hold));
     let lookup = only_lookup(&engine, at(3));
     engine.answer(lookup.id, vouched(3_600_000, &[]), at(3)).unwrap();
-    assert_eq!(poll(&engine, at(4))[0], EventKind::Ready);
+    let events = poll(&engine, at(4));
+    assert!(matches!(&events[..], [EventKind::Send(text), EventKind::Ready] if text.contains("auth_success")));
     assert_eq!(say(&engine, id, r#"{"type":"ping"}"#, at(5)), Ok(()));
+}
+
+#[test]
+fn a_first_message_after_its_time_is_too_late_also_when_nobody_polls() {
+    let engine = engine(&opaque()).unwrap();
+    let id = Request::new().send(&engine, at(0)).unwrap().connection;
+    let auth = format!(r#"{{"type":"auth","token":"{}"}}"#, claims(json!({})));
+    let late = say(&engine, id, &auth, at(10_000)).unwrap_err();
+    assert_eq!(late, Withheld::Close(Reason::AuthenticationTimeout.into()));
 }
 
 #[test]

@@ -272,6 +272,10 @@ fn first_message(
         }
         None => Withheld::Refused(Reason::MisuseHandle.into()),
     };
+    // As everywhere, the deadline is kept here and the timer is for the silent.
+    if slot.lock(id).is_some_and(|guard| now.mono >= guard.authenticate_by) {
+        return refuse(Reason::AuthenticationTimeout.into());
+    }
     let Inbound::Frame(Payload::Text(text)) = inbound else { return refuse(Reason::CredentialMissing.into()) };
     if control_in(rules, inbound) != Some(Reserved::Auth) {
         return refuse(Reason::CredentialMissing.into());
@@ -297,8 +301,9 @@ fn first_message(
     {
         let Some(mut guard) = slot.lock(id) else { return Withheld::Refused(Reason::MisuseHandle.into()) };
         if guard.state() != State::AwaitingAuth {
-            // Another `auth` was first, or the connection ends.
-            return guard.terminal.map_or(Withheld::Hold, |terminal| Withheld::Close(terminal.refusal));
+            // Another `auth` was first (RULES 15), or the connection ends.
+            close::close(engine, id, &mut guard, Reason::ProtocolError.into(), now);
+            return Withheld::Close(guard.terminal.map_or(Reason::ProtocolError.into(), |terminal| terminal.refusal));
         }
         let credential = PendingCredential::new(CredentialSource::FirstMessage, Secret::new(token.as_bytes().to_vec()));
         if answer::ask_about(engine, rules, &mut guard, wanted, credential, Purpose::Admit, now)
