@@ -164,6 +164,19 @@ fn an_answer_about_one_token_is_never_taken_for_another() {
 }
 
 #[test]
+fn a_refresh_that_nobody_answers_is_told_and_no_attempt() {
+    let engine = engine(&opaque()).unwrap();
+    let id = open_vouched(&engine, 3_600_000, &[]);
+    for n in 0..5 {
+        assert_eq!(engine.refresh(id, b"opaque-first", at(n * 10_000)), Ok(Refreshed::Pending));
+        assert_eq!(poll(&engine, at(n * 10_000 + 1_999)), []);
+        let events = poll(&engine, at(n * 10_000 + 2_000));
+        let [EventKind::Send(text)] = &events[..] else { panic!("{events:?}") };
+        assert!(text.contains("token_refresh_failed") && text.contains(r#""attempts_left":3"#), "{text}");
+    }
+}
+
+#[test]
 fn a_token_for_one_session_costs_another_session_of_the_same_user_nothing() {
     let engine = engine(&config(json!({}))).unwrap();
     let mine = open(&engine, &claims(json!({ "sid": "s1" })), at(0));

@@ -77,6 +77,8 @@ pub(crate) struct PendingCredential {
     pub(crate) session: bool,
     /// The lookup that is out about it. The answer to any other says nothing about it.
     pub(crate) lookup: Option<LookupId>,
+    /// When that lookup is over, answered or not.
+    pub(crate) until: MonoTime,
 }
 
 /// How far the refresh is.
@@ -119,7 +121,7 @@ pub(crate) struct Held {
 impl PendingCredential {
     /// A credential nothing has been asked about yet.
     pub(crate) fn new(source: CredentialSource, token: Secret) -> PendingCredential {
-        PendingCredential { source, token, session: false, lookup: None }
+        PendingCredential { source, token, session: false, lookup: None, until: MonoTime::NEVER }
     }
 }
 

@@ -10,7 +10,7 @@ use crate::flow::handshake::Wanted;
 use crate::flow::refresh::Refreshed;
 use crate::flow::{admit, close, due, refresh, report, revoke};
 use crate::identity::Identity;
-use crate::lookup::{Answer, LookupId, Purpose, Question, Waiter};
+use crate::lookup::{Answer, LOOKUP_MS, LookupId, Purpose, Question, Waiter};
 use crate::rules::Rules;
 use crate::secret::Secret;
 use crate::time::Now;
@@ -28,6 +28,7 @@ pub(crate) fn ask_about(
     now: Now,
 ) -> bool {
     credential.session = wanted == Wanted::Session;
+    credential.until = now.mono.plus(LOOKUP_MS);
     credential.lookup = ask(engine, rules, guard.id(), wanted, &credential.token, purpose, now);
     let asked = credential.lookup.is_some();
     if asked {
@@ -143,6 +144,7 @@ pub(crate) fn refresh_later(
     let credential = PendingCredential::new(CredentialSource::FirstMessage, Secret::new(token.to_vec()));
     let refusal = match require_askable(engine, rules, wanted, now) {
         Ok(()) if ask_about(engine, rules, &mut guard, wanted, credential, Purpose::Refresh, now) => {
+            due::file(engine, rules, &guard);
             return Ok(Refreshed::Pending);
         }
         Ok(()) => Refusal::after(Reason::SourceUnavailable, 1_000),

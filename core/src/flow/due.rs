@@ -4,9 +4,9 @@
 //! entry fires it is looked at again and filed anew.
 
 use crate::connection::{Cold, ConnectionId, Guard, State};
-use crate::decision::Reason;
+use crate::decision::{Reason, Refusal};
 use crate::engine::Engine;
-use crate::flow::{answer, close, report};
+use crate::flow::{answer, close, refresh, report};
 use crate::rules::Rules;
 use crate::time::{MonoTime, Now};
 
@@ -23,6 +23,7 @@ pub(crate) fn serve(engine: &Engine, rules: &Rules, id: ConnectionId, now: Now) 
         if let Some(reason) = due_reason(&guard, state, slot.record().last_activity(), rules, now) {
             close::close(engine, id, &mut guard, reason.into(), now);
         } else if state == State::Live {
+            give_up_waiting(engine, rules, id, &mut guard, now);
             ask_for_refresh(engine, rules, id, &mut guard, now);
         }
         match guard.terminal {
@@ -89,7 +90,9 @@ pub(crate) fn next_deadline(cold: &Cold, state: State, activity: MonoTime, rules
     let deadline = match state {
         State::Live => {
             let refresh = if cold.refresh.asked { cold.timetable.deadline } else { cold.timetable.ask_at };
-            cold.timetable.expiry.min(refresh).min(cold.opened.plus(life.max_age_ms)).min(activity.plus(life.idle_ms))
+            let answer = cold.credential.as_ref().map_or(MonoTime::NEVER, |credential| credential.until);
+            let end = cold.opened.plus(life.max_age_ms).min(activity.plus(life.idle_ms));
+            cold.timetable.expiry.min(refresh).min(answer).min(end)
         }
         State::Admitting | State::Authenticating | State::AwaitingAuth => cold.authenticate_by,
         State::Closing => cold.terminal.map_or(MonoTime::NEVER, |terminal| terminal.decided.plus(close::LEAK_MS)),
@@ -101,6 +104,13 @@ pub(crate) fn next_deadline(cold: &Cold, state: State, activity: MonoTime, rules
 /// Whether the credential has no token at the client's hand: its source is asked instead (RULES 29).
 pub(crate) fn vouched_by_source(cold: &Cold) -> bool {
     cold.reask.is_some()
+}
+
+/// Nobody could say in time whether the new token is good: the client hears it, and no attempt is counted.
+fn give_up_waiting(engine: &Engine, rules: &Rules, id: ConnectionId, guard: &mut Guard<'_, Box<Cold>>, now: Now) {
+    if guard.credential.take_if(|credential| now.mono >= credential.until).is_some() {
+        refresh::refuse(engine, rules, id, guard, Refusal::after(Reason::SourceUnavailable, 1_000), now);
+    }
 }
 
 fn ask_for_refresh(engine: &Engine, rules: &Rules, id: ConnectionId, guard: &mut Guard<'_, Box<Cold>>, now: Now) {

@@ -14,7 +14,7 @@ const MAX_OUT: usize = 10_000;
 /// Most connections that wait for one question.
 const MAX_WAITERS: usize = 100_000;
 /// One question's time, in milliseconds (RULES 37).
-const LOOKUP_MS: u64 = 2_000;
+pub(crate) const LOOKUP_MS: u64 = 2_000;
 /// A key set is not asked for again within this time, in milliseconds (REQUIREMENTS R-JWK-05).
 const KEYS_COOL_DOWN_MS: u64 = 30_000;
 
