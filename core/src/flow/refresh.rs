@@ -108,6 +108,8 @@ pub(crate) fn commit(
     }
     let diff = put_in_force(engine, rules, guard, identity, now)?;
     guard.reask = reask;
+    // One that still waits for its source came before this one.
+    guard.credential = None;
     guard.record().touch(now.mono);
     merge_diff(&mut guard.pending.refreshed, diff.clone());
     due::file(engine, rules, guard);
