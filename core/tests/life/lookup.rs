@@ -439,7 +439,7 @@ fn a_revoked_session_of_a_month_stays_revoked() {
 #[test]
 fn a_session_that_is_unknown_is_audited_once() {
     let world = sessions();
-    with_session(&world, "abcdef0123456789").unwrap();
+    let _ = with_session(&world, "abcdef0123456789").unwrap();
     world.engine.answer(world.lookup(), Answer::Inactive, world.now).unwrap();
     let told: Vec<_> = world.engine.audit(9, world.now).into_iter().map(|event| (event.kind, event.reason)).collect();
     assert_eq!(told, [(AuditKind::HandshakeRefused, Some(Reason::SessionUnknown))]);
