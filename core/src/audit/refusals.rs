@@ -43,6 +43,11 @@ impl Refusals {
         taken.map(|entry| (entry.reason, entry.untold)).collect()
     }
 
+    /// When the first of what is untold has waited its second; `None` when all is told.
+    pub(crate) fn next_due(&self) -> Option<MonoTime> {
+        self.entries.iter().filter(|entry| entry.untold > 0).map(|entry| entry.told_at.plus(EVERY_MS)).min()
+    }
+
     /// Takes what is untold and has waited its second: for a timer that comes by.
     #[must_use]
     pub(crate) fn take_due(&mut self, now: MonoTime) -> Vec<(Reason, u64)> {

@@ -67,7 +67,7 @@ fn decide_type(
         }
         if let Err(reason) = message::require(engine, rules, slot, id, &seen, type_id, Fields::Host(fields)) {
             if let Some(mut guard) = slot.lock(id) {
-                report::delivery_refused(engine, id, &mut guard, reason.into(), now);
+                report::delivery_refused(engine, rules, id, &mut guard, reason.into(), now);
             }
             return Err(reason.into());
         }

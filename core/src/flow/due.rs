@@ -28,7 +28,7 @@ pub(crate) fn serve(engine: &Engine, rules: &Rules, id: ConnectionId, now: Now) 
         match guard.terminal {
             Some(terminal) => terminal.decided,
             None => {
-                engine.schedule(id, next_deadline(&guard, state, slot.record().last_activity(), rules));
+                file(engine, rules, id, &guard);
                 return;
             }
         }
@@ -79,12 +79,23 @@ pub(crate) fn next_deadline(cold: &Cold, state: State, activity: MonoTime, rules
     match state {
         State::Live => {
             let refresh = if cold.refresh.asked { cold.timetable.deadline } else { cold.timetable.ask_at };
-            cold.timetable.expiry.min(refresh).min(cold.opened.plus(life.max_age_ms)).min(activity.plus(life.idle_ms))
+            let told = cold.refusals.next_due().into_iter().chain(cold.delivery_refusals.next_due()).min();
+            cold.timetable
+                .expiry
+                .min(refresh)
+                .min(cold.opened.plus(life.max_age_ms))
+                .min(activity.plus(life.idle_ms))
+                .min(told.unwrap_or(MonoTime::NEVER))
         }
         State::Admitting | State::Authenticating | State::AwaitingAuth => cold.authenticate_by,
         State::Closing => cold.terminal.map_or(MonoTime::NEVER, |terminal| terminal.decided.plus(close::LEAK_MS)),
         State::Free => MonoTime::NEVER,
     }
+}
+
+/// Files a connection at the nearest thing due.
+pub(crate) fn file(engine: &Engine, rules: &Rules, id: ConnectionId, guard: &Guard<'_, Box<Cold>>) {
+    engine.schedule(id, next_deadline(guard, guard.state(), guard.record().last_activity(), rules));
 }
 
 /// Whether the credential has no token at the client's hand: its source is asked instead (RULES 29).

@@ -352,7 +352,7 @@ fn refuse(
     if let Some(terminal) = guard.terminal {
         return Withheld::Close(terminal.refusal);
     }
-    report::message_refused(engine, id, &mut guard, refusal, now);
+    report::message_refused(engine, rules, id, &mut guard, refusal, now);
     match refusal.reason {
         // Server types inbound, and tokens in binary frames, break the protocol (RULES 20).
         Reason::MessageReserved => {

@@ -1,18 +1,16 @@
 //! This file answers: who hears of a decision? The audit, the metrics, and the count of failures.
 
 use crate::audit::{AuditEvent, AuditKind, UnverifiedText};
-use crate::connection::{Cold, ConnectionId, PermissionDiff};
+use crate::connection::{Cold, ConnectionId, Guard, PermissionDiff};
 use crate::decision::{Reason, Refusal};
 use crate::engine::Engine;
+use crate::flow::due;
 use crate::flow::handshake::Seen;
 use crate::limit::{counts_as_guess, counts_as_refusal};
 use crate::metrics::{Count, Stage};
 use crate::request::{ClientAddress, Upgrade};
 use crate::rules::Rules;
 use crate::time::Now;
-
-/// Refusals that were only counted are audited after this long, in milliseconds (RULES 35).
-const REFUSALS_MS: u64 = 1_000;
 
 pub(crate) fn accepted(engine: &Engine, id: ConnectionId, cold: &Cold, now: Now) {
     if let Some(identity) = &cold.identity {
@@ -61,19 +59,33 @@ pub(crate) fn pending_refused(
     count_failure(engine, rules, cold.peer.address, refusal.reason, now);
 }
 
-pub(crate) fn message_refused(engine: &Engine, id: ConnectionId, cold: &mut Cold, refusal: Refusal, now: Now) {
+pub(crate) fn message_refused(
+    engine: &Engine,
+    rules: &Rules,
+    id: ConnectionId,
+    guard: &mut Guard<'_, Box<Cold>>,
+    refusal: Refusal,
+    now: Now,
+) {
     engine.metrics.refuse(Stage::Message, refusal.reason);
-    match cold.refusals.note(refusal.reason, now.mono) {
-        Some(count) => push_count(engine, AuditKind::MessageRefused, id, cold, refusal.reason, count, now),
-        None => engine.schedule(id, now.mono.plus(REFUSALS_MS).min(cold.timetable.expiry)),
+    match guard.refusals.note(refusal.reason, now.mono) {
+        Some(count) => push_count(engine, AuditKind::MessageRefused, id, guard, refusal.reason, count, now),
+        None => due::file(engine, rules, id, guard),
     }
 }
 
-pub(crate) fn delivery_refused(engine: &Engine, id: ConnectionId, cold: &mut Cold, refusal: Refusal, now: Now) {
+pub(crate) fn delivery_refused(
+    engine: &Engine,
+    rules: &Rules,
+    id: ConnectionId,
+    guard: &mut Guard<'_, Box<Cold>>,
+    refusal: Refusal,
+    now: Now,
+) {
     engine.metrics.refuse(Stage::Delivery, refusal.reason);
-    match cold.delivery_refusals.note(refusal.reason, now.mono) {
-        Some(count) => push_count(engine, AuditKind::DeliveryRefused, id, cold, refusal.reason, count, now),
-        None => engine.schedule(id, now.mono.plus(REFUSALS_MS).min(cold.timetable.expiry)),
+    match guard.delivery_refusals.note(refusal.reason, now.mono) {
+        Some(count) => push_count(engine, AuditKind::DeliveryRefused, id, guard, refusal.reason, count, now),
+        None => due::file(engine, rules, id, guard),
     }
 }
 
