@@ -95,7 +95,8 @@ impl Engine {
     ///
     /// # Refusals
     ///
-    /// Any of the classes request, limit and credential. A refused handshake holds nothing.
+    /// Any of the classes request, limit and credential; `MisuseArgument` for a shard that does not exist. A refused
+    /// handshake holds nothing.
     ///
     /// # Security
     ///

@@ -81,6 +81,8 @@ fn open(
     now: Now,
     seen: &mut Seen,
 ) -> Result<Admitted, Refusal> {
+    // Nobody would ever serve the deadlines of a connection there.
+    engine.shard(shard).ok_or(Reason::MisuseArgument)?;
     request.require_shape(&rules.handshake)?;
     let address = find_client_address(*request, &rules.handshake)?;
     seen.address = Some(address);
