@@ -82,8 +82,10 @@ pub(crate) struct PendingCredential {
 pub(crate) struct RefreshState {
     /// The client, or the source, was asked.
     pub(crate) asked: bool,
-    /// Attempts refused since then.
+    /// Attempts refused since the grant was committed (RULES 26).
     pub(crate) refused: u32,
+    /// One of them since the ask (RULES 27).
+    pub(crate) refused_since_ask: bool,
     /// The source that vouches did not answer last time.
     pub(crate) unavailable: bool,
 }

@@ -62,7 +62,7 @@ pub(crate) fn due_reason(cold: &Cold, state: State, activity: MonoTime, rules: &
 
 /// What a connection that ran out of time is told (RULES 27, 29).
 pub(crate) fn expiry_reason(cold: &Cold) -> Reason {
-    if cold.refresh.refused > 0 {
+    if cold.refresh.refused_since_ask {
         Reason::RefreshFailed
     } else if cold.refresh.unavailable {
         Reason::AuthenticationUnavailable

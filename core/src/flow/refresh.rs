@@ -155,6 +155,7 @@ pub(crate) fn refuse(
     guard.pending.refresh_failed = Some(refusal);
     if refusal.reason != Reason::SourceUnavailable {
         guard.refresh.refused = guard.refresh.refused.saturating_add(1);
+        guard.refresh.refused_since_ask |= guard.refresh.asked;
         if guard.refresh.refused >= rules.config.refresh.attempts {
             close::close(engine, id, guard, Reason::RefreshFailed.into(), now);
         }
