@@ -31,10 +31,10 @@ impl Timetable {
         }
     }
 
-    /// Asks at once, out of turn: because the key that vouched was removed (RULES 26, 30).
+    /// Asks at once, out of turn: because the key that vouched was removed (RULES 26, 30). Never puts a deadline off.
     pub(crate) fn ask_now(&mut self, now: Now) {
         self.ask_at = now.mono;
-        self.deadline = self.expiry.min(now.mono.plus(REFRESH_WINDOW_MS));
+        self.deadline = self.deadline.min(now.mono.plus(REFRESH_WINDOW_MS));
     }
 }
 
