@@ -166,6 +166,12 @@ impl Newcomer<'_, '_> {
                 match admit::go_live(engine, rules, id, identity, now) {
                     Ok(()) => Ok((id, Progress::Live)),
                     Err(refusal) => {
+                        // It never was a connection, so none is audited to end.
+                        if let Some(slot) = engine.table.find(id)
+                            && let Some(mut guard) = slot.lock(id)
+                        {
+                            guard.identity = None;
+                        }
                         close::closed(engine, id, now);
                         Err(refusal)
                     }
