@@ -198,9 +198,13 @@ impl Newcomer<'_, '_> {
             Cow::Borrowed(token) => token.to_vec(),
             Cow::Owned(token) => token.clone(),
         });
-        answer::require_askable(engine, rules, wanted, now)?;
         let pending = PendingCredential { source: credential.source, token: token.clone() };
         let id = self.insert_unauthenticated(State::Authenticating, Some(pending))?;
+        // After the place is taken: a newcomer without one must not use up the one question a cool-down.
+        if let Err(refusal) = answer::require_askable(engine, rules, wanted, now) {
+            close::closed(engine, id, now);
+            return Err(refusal);
+        }
         if answer::ask(engine, rules, id, wanted, &token, Purpose::Admit, now).is_none() {
             close::closed(engine, id, now);
             return Err(Refusal::after(Reason::SourceUnavailable, 1_000));
