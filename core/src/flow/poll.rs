@@ -55,7 +55,7 @@ pub struct Polled {
     pub next_deadline: Option<MonoTime>,
 }
 
-/// Serves deadlines, then hands out events until `max` are reached. One connection's events stay together, so
+/// Serves deadlines, then appends events until `max` are reached. One connection's events stay together, so
 /// a few more than `max` may come.
 pub(crate) fn poll(
     engine: &Engine,
@@ -74,7 +74,8 @@ pub(crate) fn poll(
     }
     let mut ready = Vec::new();
     let mut more_ready = true;
-    while events.len() < max {
+    let full = events.len().saturating_add(max);
+    while events.len() < full {
         ready.clear();
         outbox.take_ready(1, &mut ready);
         let Some(id) = ready.first().copied() else {
