@@ -79,7 +79,7 @@ impl Engine {
             unauthenticated_addresses: Permits::new(connection.max_unauthenticated),
             rates: RateTable::new(limits.max_tracked),
             brute_force: BruteForce::new(limits.max_tracked),
-            sets: PermissionSets::new(connection.max_connections),
+            sets: PermissionSets::new(connection.max_connections.saturating_mul(2)),
             revocations: RevocationTable::new(seed.derive("revocations"), revocation.max_rules),
             lookups: Lookups::new(),
             audit: AuditQueue::new(audit.max_events),
