@@ -172,7 +172,9 @@ fn judge(
             Err(TokenVerdict::Opaque { .. }) => Err(Reason::TokenOpaque.into()),
         },
         (Question::Introspection { issuer, .. }, Answer::Vouched(vouched)) => {
-            let wildcards = rules.issuer(issuer).is_some_and(|issuer| issuer.config().wildcards);
+            // The configuration may have changed while the question was out.
+            let asked = rules.issuer(issuer).filter(|issuer| issuer.config().opaque).ok_or(Reason::IssuerUnknown)?;
+            let wildcards = asked.config().wildcards;
             let identity = Identity::from_vouched(vouched, Arc::clone(issuer), source, wildcards, now.wall)?;
             Ok((identity, Some(PendingCredential { source, token })))
         }
