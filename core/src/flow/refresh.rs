@@ -71,6 +71,9 @@ pub(crate) fn refresh_subject(engine: &Engine, rules: &Rules, token: &[u8], now:
             return Err(Refusal::after(Reason::SourceUnavailable, 1_000));
         }
     };
+    if engine.revocations.is_revoked(&RevocationFacts::from(&identity), now) {
+        return Err(Reason::TokenRevoked.into());
+    }
     let mut taken = 0usize;
     for id in engine.index.find(engine.hash.subject(&identity.issuer, &identity.subject)) {
         let Some(slot) = engine.table.find(id) else { continue };
@@ -78,7 +81,11 @@ pub(crate) fn refresh_subject(engine: &Engine, rules: &Rules, token: &[u8], now:
         if require_live(engine, id, &mut guard, now).is_err() {
             continue;
         }
-        // A connection of another session or client of the same user keeps its own token.
+        // A connection of another session or client of the same user keeps its own token, as does one that is ahead;
+        // its peer tried nothing, so no attempt is counted.
+        if !guard.identity.as_ref().is_some_and(|held| is_for(held, &identity)) {
+            continue;
+        }
         if commit(engine, rules, id, &mut guard, identity.clone(), now).is_ok() {
             taken = taken.saturating_add(1);
         }
@@ -193,6 +200,11 @@ fn require_same_identity(old: &Identity, new: &Identity) -> Result<(), Reason> {
         && old.client_id == new.client_id
         && old.confirmation == new.confirmation;
     if same { Ok(()) } else { Err(Reason::IdentityMismatch) }
+}
+
+/// Whether a token could take the place of the one a connection stands on.
+fn is_for(held: &Identity, new: &Identity) -> bool {
+    require_same_identity(held, new).is_ok() && (new.expiry > held.expiry || is_same_credential(held, new))
 }
 
 /// The same token handed over again: the same facts to the last claim.
