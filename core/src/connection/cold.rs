@@ -39,8 +39,10 @@ pub(crate) struct Cold {
     pub(crate) credential: Option<PendingCredential>,
     /// What its source is asked about again, where the client holds no token that could be refreshed (RULES 29).
     pub(crate) reask: Option<PendingCredential>,
-    /// The lookup it waits for.
+    /// The lookup that decides about the new token; an answer to an earlier one comes too late.
     pub(crate) lookup: Option<LookupId>,
+    /// The lookup by which its source is asked again.
+    pub(crate) asked_again: Option<LookupId>,
     /// The server still holds the handshake open, waiting for `Ready` or `Refused`.
     pub(crate) held_back: bool,
     /// Messages answered with hold while it was being authenticated (RULES 15).
@@ -131,6 +133,7 @@ impl Cold {
             credential: None,
             reask: None,
             lookup: None,
+            asked_again: None,
             held_back: false,
             holds: 0,
             terminal: None,

@@ -89,7 +89,7 @@ pub(crate) fn ask_source_again(
     };
     let token = reask.token.clone();
     let lookup = wanted.and_then(|wanted| ask(engine, rules, id, wanted, &token, Purpose::Reask, now));
-    guard.lookup = lookup;
+    guard.asked_again = lookup;
     lookup.is_some()
 }
 
@@ -100,8 +100,9 @@ pub(crate) fn answer(engine: &Engine, rules: &Rules, id: LookupId, answer: Answe
         let _ = load_keys(engine, rules, issuer, document, now);
     }
     for waiter in waiters {
-        let verdict = judge(engine, rules, &question, &answer, waiter, now);
-        settle(engine, rules, waiter, verdict, now);
+        let Some(kept) = find_waiting(engine, id, waiter) else { continue };
+        let verdict = judge(rules, &question, &answer, kept, now);
+        settle(engine, rules, id, waiter, verdict, now);
     }
     Ok(())
 }
@@ -136,31 +137,45 @@ fn refresh_later(
         return Err(refresh::refuse(engine, rules, id, &mut guard, refusal, now));
     }
     let secret = Secret::new(token.to_vec());
-    if ask(engine, rules, id, wanted, &secret, Purpose::Refresh, now).is_none() {
+    let Some(lookup) = ask(engine, rules, id, wanted, &secret, Purpose::Refresh, now) else {
         let refusal = Refusal::after(Reason::SourceUnavailable, 1_000);
         return Err(refresh::refuse(engine, rules, id, &mut guard, refusal, now));
-    }
+    };
+    guard.lookup = Some(lookup);
     refresh::remember(&mut guard, CredentialSource::FirstMessage, token);
     Ok(Refreshed::Pending)
 }
 
+/// Whether a connection still waits for this lookup. One that ended was told, and one that got another credential
+/// meanwhile has nothing to do with the answer.
+fn is_waiting(guard: &Guard<'_, Box<Cold>>, lookup: LookupId, purpose: Purpose) -> bool {
+    guard.terminal.is_none()
+        && match purpose {
+            Purpose::Admit => guard.state() == State::Authenticating,
+            Purpose::Refresh => guard.lookup == Some(lookup),
+            Purpose::Reask => guard.asked_again == Some(lookup),
+        }
+}
+
+/// The credential for which a connection waits.
+fn find_waiting(engine: &Engine, lookup: LookupId, waiter: Waiter) -> Option<PendingCredential> {
+    let guard = engine.table.find(waiter.connection)?.lock(waiter.connection)?;
+    if !is_waiting(&guard, lookup, waiter.purpose) {
+        return None;
+    }
+    let kept = if waiter.purpose == Purpose::Reask { guard.reask.as_ref() } else { guard.credential.as_ref() };
+    kept.map(|kept| PendingCredential { source: kept.source, token: kept.token.clone() })
+}
+
 /// What an answer says about one waiter's credential.
 fn judge(
-    engine: &Engine,
     rules: &Rules,
     question: &Question,
     answer: &Answer,
-    waiter: Waiter,
+    kept: PendingCredential,
     now: Now,
 ) -> Result<(Identity, Option<PendingCredential>), Refusal> {
-    let id = waiter.connection;
-    let slot = engine.table.find(id).ok_or(Reason::MisuseHandle)?;
-    let (source, token) = {
-        let guard = slot.lock(id).ok_or(Reason::MisuseHandle)?;
-        let kept = if waiter.purpose == Purpose::Reask { guard.reask.as_ref() } else { guard.credential.as_ref() };
-        let Some(kept) = kept else { return Err(Reason::MisuseHandle.into()) };
-        (kept.source, kept.token.clone())
-    };
+    let PendingCredential { source, token } = kept;
     match (question, answer) {
         (Question::Keys { .. }, Answer::Keys(_)) => match rules.verify(token.expose(), now) {
             Ok(claims) => Ok((claims.into_identity(source), None)),
@@ -198,31 +213,28 @@ fn judge(
 fn settle(
     engine: &Engine,
     rules: &Rules,
+    lookup: LookupId,
     waiter: Waiter,
     verdict: Result<(Identity, Option<PendingCredential>), Refusal>,
     now: Now,
 ) {
     let id = waiter.connection;
     let Some(slot) = engine.table.find(id) else { return };
+    let Some(mut guard) = slot.lock(id).filter(|guard| is_waiting(guard, lookup, waiter.purpose)) else { return };
     match (waiter.purpose, verdict) {
         (Purpose::Admit, Ok((identity, reask))) => {
-            if let Some(mut guard) = slot.lock(id) {
-                guard.reask = reask;
-            }
+            guard.reask = reask;
+            drop(guard);
             if let Err(refusal) = admit::go_live(engine, rules, id, identity, now)
-                && let Some(mut guard) = slot.lock(id)
+                && let Some(mut guard) = slot.lock(id).filter(|guard| guard.terminal.is_none())
             {
                 refuse_pending(engine, rules, id, &mut guard, refusal, now);
             }
         }
-        (Purpose::Admit, Err(refusal)) => {
-            if let Some(mut guard) = slot.lock(id) {
-                refuse_pending(engine, rules, id, &mut guard, refusal, now);
-            }
-        }
+        (Purpose::Admit, Err(refusal)) => refuse_pending(engine, rules, id, &mut guard, refusal, now),
         (Purpose::Refresh, verdict) => {
-            let Some(mut guard) = slot.lock(id) else { return };
             guard.credential = None;
+            guard.lookup = None;
             match verdict {
                 Ok((identity, reask)) => {
                     if refresh::commit(engine, rules, id, &mut guard, identity, now).is_ok() {
@@ -234,11 +246,7 @@ fn settle(
                 }
             }
         }
-        (Purpose::Reask, verdict) => {
-            if let Some(mut guard) = slot.lock(id) {
-                settle_reask(engine, rules, id, &mut guard, verdict, now);
-            }
-        }
+        (Purpose::Reask, verdict) => settle_reask(engine, rules, id, &mut guard, verdict, now),
     }
 }
 
@@ -251,15 +259,17 @@ fn settle_reask(
     verdict: Result<(Identity, Option<PendingCredential>), Refusal>,
     now: Now,
 ) {
-    guard.lookup = None;
+    guard.asked_again = None;
     match verdict {
-        Ok((identity, _)) => {
+        Ok((identity, reask)) => {
             guard.refresh.unavailable = false;
             let later = guard.identity.as_ref().is_some_and(|held| identity.expiry > held.expiry);
             if !later {
                 // It ends when it ends; asking again cannot change that.
                 guard.timetable.ask_at = guard.timetable.expiry;
-            } else if refresh::commit(engine, rules, id, guard, identity, now).is_err() {
+            } else if refresh::commit(engine, rules, id, guard, identity, now).is_ok() {
+                guard.reask = reask;
+            } else {
                 close::close(engine, id, guard, Reason::Revoked.into(), now);
             }
         }

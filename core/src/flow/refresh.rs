@@ -136,6 +136,12 @@ pub(crate) fn commit(
         (guard.identity, guard.permissions, guard.held_permissions) = before;
         return Err(refusal);
     }
+    // What was asked about the old token, or about another new one, is past; a source that vouches for this one is
+    // noted by the caller.
+    guard.reask = None;
+    guard.credential = None;
+    guard.lookup = None;
+    guard.asked_again = None;
     guard.record().touch(now.mono);
     guard.pending.refresh_asked = false;
     guard.pending.refresh_failed = None;
