@@ -263,8 +263,11 @@ fn settle_reask(
     match verdict {
         Ok((identity, reask)) => {
             guard.refresh.unavailable = false;
+            let same = guard.identity.as_ref().is_some_and(|held| refresh::require_same_identity(held, &identity).is_ok());
             let later = guard.identity.as_ref().is_some_and(|held| identity.expiry > held.expiry);
-            if !later {
+            if !same {
+                close::close(engine, id, guard, Reason::Revoked.into(), now);
+            } else if !later {
                 // It ends when it ends; asking again cannot change that.
                 guard.timetable.ask_at = guard.timetable.expiry;
             } else if refresh::commit(engine, rules, id, guard, identity, now).is_ok() {

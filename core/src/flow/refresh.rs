@@ -198,7 +198,7 @@ fn require_live(engine: &Engine, id: ConnectionId, guard: &mut Guard<'_, Box<Col
 }
 
 /// RULES 28: the same issuer and subject, and whatever else binds either of the two tokens.
-fn require_same_identity(old: &Identity, new: &Identity) -> Result<(), Reason> {
+pub(crate) fn require_same_identity(old: &Identity, new: &Identity) -> Result<(), Reason> {
     let same = old.issuer == new.issuer
         && old.subject == new.subject
         && old.session_id == new.session_id
