@@ -282,7 +282,7 @@ fn settle_reask(
         }
     }
     if guard.terminal.is_none() {
-        engine.schedule(id, due::next_deadline(guard, State::Live, now.mono, rules));
+        due::file(engine, rules, id, guard);
     }
 }
 
