@@ -74,23 +74,21 @@ pub(crate) fn refresh_when_vouched(
     refresh_later(engine, rules, id, Wanted::Introspection(issuer), token, now)
 }
 
-/// The source of a live connection's credential is asked again (RULES 29). False when it cannot be asked now.
+/// The source of a live connection's credential is asked again (RULES 29), if that can be done now.
 pub(crate) fn ask_source_again(
     engine: &Engine,
     rules: &Rules,
     id: ConnectionId,
     guard: &mut Guard<'_, Box<Cold>>,
     now: Now,
-) -> bool {
-    let Some(reask) = guard.reask.as_ref() else { return false };
+) {
+    let Some(reask) = guard.reask.as_ref() else { return };
     let wanted = match reask.source {
         CredentialSource::Cookie => Some(Wanted::Session),
         _ => rules.issuers.opaque().map(Wanted::Introspection),
     };
     let token = reask.token.clone();
-    let lookup = wanted.and_then(|wanted| ask(engine, rules, id, wanted, &token, Purpose::Reask, now));
-    guard.asked_again = lookup;
-    lookup.is_some()
+    guard.asked_again = wanted.and_then(|wanted| ask(engine, rules, id, wanted, &token, Purpose::Reask, now));
 }
 
 /// Completes a question. An answer that is late, or to a question never asked, is refused and changes nothing.

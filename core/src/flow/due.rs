@@ -108,8 +108,9 @@ fn ask_for_refresh(engine: &Engine, rules: &Rules, id: ConnectionId, guard: &mut
         return;
     }
     if vouched_by_source(guard) {
-        let asked = answer::ask_source_again(engine, rules, id, guard, now);
-        guard.refresh.unavailable = !asked;
+        answer::ask_source_again(engine, rules, id, guard, now);
+        // Until it answers: a source that never does is as unavailable as one that says so.
+        guard.refresh.unavailable = true;
         // Asked again later if no answer comes; at expiry nothing waits.
         guard.timetable.ask_at = now.mono.plus(REASK_MS).min(guard.timetable.expiry);
         return;
