@@ -5,8 +5,8 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use wsauth::config::RuleConfig;
 use wsauth::Reason;
+use wsauth::config::RuleConfig;
 use wsauth::policy::door::Door;
 
 struct Counting;

@@ -12,8 +12,8 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
-use wsauth::config::{IssuerConfig, KeysConfig};
 use wsauth::Reason;
+use wsauth::config::{IssuerConfig, KeysConfig};
 use wsauth::keys::{KeyRing, Trust};
 use wsauth::time::WallTime;
 use wsauth::token::{Algorithm, Unverified, verify_signature};

@@ -261,7 +261,8 @@ fn settle_reask(
     match verdict {
         Ok((identity, reask)) => {
             guard.refresh.unavailable = false;
-            let same = guard.identity.as_ref().is_some_and(|held| refresh::require_same_identity(held, &identity).is_ok());
+            let same =
+                guard.identity.as_ref().is_some_and(|held| refresh::require_same_identity(held, &identity).is_ok());
             let later = guard.identity.as_ref().is_some_and(|held| identity.expiry > held.expiry);
             if !same {
                 close::close(engine, id, guard, Reason::Revoked.into(), now);
