@@ -69,8 +69,11 @@ mod tests {
         let mut table = Timetable::plan(WallTime(3_600_000), LEAD, 0, Now::new(0, 0));
         table.ask_now(Now::new(0, 1_000));
         assert_eq!(table.deadline, MonoTime(1_000 + REFRESH_WINDOW_MS));
-        table.ask_now(Now::new(0, 3_500_000));
-        assert_eq!(table.deadline, MonoTime(3_600_000));
+        table.ask_now(Now::new(0, 2_000));
+        assert_eq!(table.deadline, MonoTime(1_000 + REFRESH_WINDOW_MS), "asked again, no later");
+        let mut late = Timetable::plan(WallTime(3_600_000), LEAD, 0, Now::new(0, 0));
+        late.ask_now(Now::new(0, 3_500_000));
+        assert_eq!(late.deadline, MonoTime(3_600_000));
     }
 
     proptest! {
