@@ -33,6 +33,9 @@ pub type Waker = Box<dyn Fn(u8) + Send + Sync>;
 /// The clock's steps may be this coarse, in milliseconds, while every deadline is further away (RULES 3).
 const FINE_CLOCK_MS: u64 = 1_000;
 
+/// Permission sets beyond one a connection: while a grant is swapped its connection holds two.
+const SPARE_SETS: usize = 1_024;
+
 /// Decides the whole life of every connection of one server. Shared by all threads.
 pub struct Engine {
     pub(crate) rules: CurrentRules,
@@ -79,7 +82,7 @@ impl Engine {
             unauthenticated_addresses: Permits::new(connection.max_unauthenticated),
             rates: RateTable::new(limits.max_tracked),
             brute_force: BruteForce::new(limits.max_tracked),
-            sets: PermissionSets::new(connection.max_connections.saturating_mul(2)),
+            sets: PermissionSets::new(connection.max_connections.saturating_add(SPARE_SETS)),
             revocations: RevocationTable::new(seed.derive("revocations"), revocation.max_rules),
             lookups: Lookups::new(),
             audit: AuditQueue::new(audit.max_events),
@@ -95,8 +98,7 @@ impl Engine {
     ///
     /// # Refusals
     ///
-    /// Any of the classes request, limit and credential; `MisuseArgument` for a shard that does not exist. A refused
-    /// handshake holds nothing.
+    /// Any of the classes request, limit and credential. A refused handshake holds nothing.
     ///
     /// # Security
     ///
@@ -303,7 +305,7 @@ impl Engine {
         let mut removed = Vec::new();
         self.rules
             .replace(|epoch, old| {
-                let rules = Rules::compile(config, epoch)?;
+                let mut rules = Rules::compile(config, epoch)?;
                 removed = rules.issuers.inherit(&old.issuers);
                 Ok(rules)
             })

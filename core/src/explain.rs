@@ -81,7 +81,7 @@ fn walk(engine: &Engine, rules: &Rules, request: &Upgrade<'_>, now: Now, steps: 
     steps.pass("shape", request.require_shape(&rules.handshake), |()| String::new())?;
     let address = steps.pass("address", find_client_address(*request, &rules.handshake), ToString::to_string)?;
     let key = engine.hash.address(address.key(config.limits.ipv6_prefix).as_bytes());
-    let free = if address.is_blocked(&config.handshake.blocked, config.limits.ipv6_prefix)
+    let free = if address.is_blocked(&rules.handshake.blocked, config.limits.ipv6_prefix)
         || engine.brute_force.find_block(key, now.mono).is_some()
     {
         Err(Reason::Blocked)

@@ -2,8 +2,6 @@
 
 mod rules;
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use parking_lot::RwLock;
 
 use self::rules::{ALWAYS, CutOff, KeyRule, Named, Rules, Until};
@@ -149,23 +147,17 @@ impl Folded {
 pub(crate) struct RevocationTable {
     hash: Fingerprinter,
     max_rules: usize,
-    epoch: AtomicU64,
     rules: RwLock<Rules>,
 }
 
 impl RevocationTable {
     /// An empty table, keyed with what no peer knows.
     pub(crate) fn new(hash_key: [u64; 2], max_rules: usize) -> RevocationTable {
-        RevocationTable {
-            hash: Fingerprinter::new(hash_key),
-            max_rules,
-            epoch: AtomicU64::new(0),
-            rules: RwLock::new(Rules::default()),
-        }
+        RevocationTable { hash: Fingerprinter::new(hash_key), max_rules, rules: RwLock::new(Rules::default()) }
     }
 
-    /// Puts a rule in force. When this returns, every [`is_revoked`](Self::is_revoked) that begins sees it, and
-    /// the epoch has moved. The same rule again lives as long as the longer of the two.
+    /// Puts a rule in force. When this returns, every [`is_revoked`](Self::is_revoked) that begins sees it.
+    /// The same rule again lives as long as the longer of the two.
     pub(crate) fn revoke(&self, rule: &RevocationRule, reach: Reach, now: Now) -> Folded {
         let until = Until::new(reach.kills_until, now);
         let mut folded = Folded::default();
@@ -194,8 +186,6 @@ impl RevocationTable {
         }
         rules.remove_over(RECLAIM, now);
         rules.fold(self.max_rules, now, &mut folded);
-        // After publication and before the lock is let go: whoever sees the new epoch sees the rule.
-        self.epoch.fetch_add(1, Ordering::SeqCst);
         folded
     }
 
@@ -218,11 +208,6 @@ impl RevocationTable {
                     .key_id
                     .is_some_and(|id| rules.keys.get(&self.key(issuer, id)).is_some_and(|key| !key.until.is_over(now))))
             || rules.everything.is_some_and(|all| cut(&all))
-    }
-
-    /// Moves with every revocation. Whoever looked before it moved must look again before publishing (RULES 4).
-    pub(crate) fn epoch(&self) -> u64 {
-        self.epoch.load(Ordering::SeqCst)
     }
 
     /// Token, session and subject rules held at present, some of which may be over.
@@ -374,15 +359,6 @@ mod tests {
             table.revoke(&token(id, Some("sam")), hours(1), end);
         }
         assert!(table.is_revoked(&FACTS, end));
-    }
-
-    #[test]
-    fn the_epoch_moves_with_every_revocation() {
-        let table = table(10);
-        let before = table.epoch();
-        table.revoke(&token("t1", None), hours(1), at(0));
-        table.revoke(&token("t1", None), hours(1), at(0));
-        assert_eq!(table.epoch(), before + 2);
     }
 
     #[test]

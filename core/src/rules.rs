@@ -36,7 +36,7 @@ impl Rules {
         Ok(Rules {
             epoch,
             handshake: HandshakeRules::compile(&config.handshake)?,
-            policy: Policy::compile(&config.messages, &config.deliveries, epoch)?,
+            policy: Policy::compile(&config.messages, &config.deliveries)?,
             issuers: Issuers::from_config(&config.issuers)?,
             message_rate: Gcra::from(&config.limits.messages_per_user),
             control_rate: Gcra::from(&config.limits.control_per_user),

@@ -1,6 +1,13 @@
 //! The attack vectors, through the engine as a server would use it. `tests/vectors/reasons.json` holds the reason
 //! of each, the same file that the other faces are compared with.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that panics fails, as it should"
+)]
+
 mod shared;
 
 use std::collections::BTreeMap;

@@ -1,6 +1,13 @@
 //! This file answers: does a whole day of ten thousand connections end with nothing late and nothing left?
 //!
 //! A server that sleeps until its next deadline or its next visitor, on a clock of the test's own.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::panic,
+    reason = "a test that panics fails, as it should"
+)]
 
 mod shared;
 

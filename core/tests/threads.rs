@@ -2,6 +2,13 @@
 //!
 //! One thread writes down what it did after the call returned; the others read that before they call. No clock and
 //! no sleep: the order comes from the atomics.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::panic,
+    reason = "a test that panics fails, as it should"
+)]
 
 mod shared;
 

@@ -86,7 +86,7 @@ class Issuer:
             "iss": ISSUER,
             "aud": AUDIENCE,
             "sub": subject,
-            "iat": int(now) - 1,
+            "iat": int(min(now, now + life)) - 1,
             "exp": now + life,
             "jti": f"{subject}-{time.monotonic_ns()}",
             "permissions": permissions,

@@ -26,10 +26,11 @@ impl Index {
     pub(crate) fn insert(&self, key: Fingerprint, id: ConnectionId, limit: Option<usize>) -> Result<usize, usize> {
         let Some(shard) = self.shard(key) else { return Err(0) };
         let mut shard = shard.lock();
-        let entries = shard.entry(key).or_default();
-        if limit.is_some_and(|limit| entries.len() >= limit) {
-            return Err(entries.len());
+        let held = shard.get(&key).map_or(0, Vec::len);
+        if limit.is_some_and(|limit| held >= limit) {
+            return Err(held);
         }
+        let entries = shard.entry(key).or_default();
         entries.push(id);
         Ok(entries.len())
     }

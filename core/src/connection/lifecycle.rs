@@ -20,6 +20,7 @@ pub(crate) enum State {
 
 impl State {
     /// All states, in the order of their numbers.
+    #[cfg(test)]
     pub(crate) const ALL: [State; 6] =
         [State::Free, State::Admitting, State::Authenticating, State::AwaitingAuth, State::Live, State::Closing];
 

@@ -22,7 +22,7 @@ impl Timetable {
     pub(crate) fn plan(expiry: WallTime, lead_ms: u64, jitter: u64, now: Now) -> Timetable {
         let remaining = expiry.since(now.wall);
         let lead = lead_ms.min(remaining / 2);
-        let early = jitter % (lead / 10).saturating_add(1);
+        let early = jitter.checked_rem((lead / 10).saturating_add(1)).unwrap_or(0);
         let after = |ms: u64| now.mono.plus(ms);
         Timetable {
             ask_at: after(remaining.saturating_sub(lead).saturating_sub(early)),
@@ -31,7 +31,7 @@ impl Timetable {
         }
     }
 
-    /// Asks at once, out of turn: because the key that vouched was removed (RULES 26, 30). Never puts a deadline off.
+    /// Asks at once, out of turn: because the key that vouched was removed (RULES 26, 30). A nearer deadline stays.
     pub(crate) fn ask_now(&mut self, now: Now) {
         self.ask_at = now.mono;
         self.deadline = self.deadline.min(now.mono.plus(REFRESH_WINDOW_MS));
@@ -69,11 +69,11 @@ mod tests {
         let mut table = Timetable::plan(WallTime(3_600_000), LEAD, 0, Now::new(0, 0));
         table.ask_now(Now::new(0, 1_000));
         assert_eq!(table.deadline, MonoTime(1_000 + REFRESH_WINDOW_MS));
-        table.ask_now(Now::new(0, 2_000));
+        table.ask_now(Now::new(0, 200_000));
         assert_eq!(table.deadline, MonoTime(1_000 + REFRESH_WINDOW_MS), "asked again, no later");
-        let mut late = Timetable::plan(WallTime(3_600_000), LEAD, 0, Now::new(0, 0));
-        late.ask_now(Now::new(0, 3_500_000));
-        assert_eq!(late.deadline, MonoTime(3_600_000));
+        let mut table = Timetable::plan(WallTime(3_600_000), LEAD, 0, Now::new(0, 0));
+        table.ask_now(Now::new(0, 3_500_000));
+        assert_eq!(table.deadline, MonoTime(3_600_000));
     }
 
     proptest! {

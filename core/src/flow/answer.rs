@@ -3,21 +3,42 @@
 use std::sync::Arc;
 
 use crate::config::CredentialSource;
-use crate::connection::{Cold, ConnectionId, Guard, PendingCredential, State};
+use crate::connection::{Cold, ConnectionId, Guard, PendingCredential, Slot};
 use crate::decision::{Reason, Refusal};
 use crate::engine::Engine;
 use crate::flow::handshake::Wanted;
 use crate::flow::refresh::Refreshed;
 use crate::flow::{admit, close, due, refresh, report, revoke};
 use crate::identity::Identity;
-use crate::lookup::{Answer, LookupId, Purpose, Question, Waiter};
+use crate::lookup::{Answer, LOOKUP_MS, LookupId, Purpose, Question, Waiter};
 use crate::rules::Rules;
 use crate::secret::Secret;
 use crate::time::Now;
 use crate::token::TokenVerdict;
 
+/// Asks about a credential and keeps it until the answer comes; one kept before is given up, with its answer. False
+/// when too much is out already. The caller holds the connection's lock, so no answer comes too early.
+pub(crate) fn ask_about(
+    engine: &Engine,
+    rules: &Rules,
+    guard: &mut Guard<'_, Box<Cold>>,
+    wanted: Wanted,
+    mut credential: PendingCredential,
+    purpose: Purpose,
+    now: Now,
+) -> bool {
+    credential.session = wanted == Wanted::Session;
+    credential.until = now.mono.plus(LOOKUP_MS);
+    credential.lookup = ask(engine, rules, guard.id(), wanted, &credential.token, purpose, now);
+    let asked = credential.lookup.is_some();
+    if asked {
+        guard.credential = Some(credential);
+    }
+    asked
+}
+
 /// Asks, or joins the same question. `None` when too much is out already.
-pub(crate) fn ask(
+fn ask(
     engine: &Engine,
     rules: &Rules,
     id: ConnectionId,
@@ -50,45 +71,28 @@ pub(crate) fn require_askable(engine: &Engine, rules: &Rules, wanted: Wanted, no
     }
 }
 
-/// A token for a live connection whose key is not here yet.
-pub(crate) fn refresh_when_keys_come(
-    engine: &Engine,
-    rules: &Rules,
-    id: ConnectionId,
-    issuer: usize,
-    token: &[u8],
-    now: Now,
-) -> Result<Refreshed, Refusal> {
-    refresh_later(engine, rules, id, Wanted::Keys(issuer), token, now)
-}
-
-/// An opaque token for a live connection.
-pub(crate) fn refresh_when_vouched(
-    engine: &Engine,
-    rules: &Rules,
-    id: ConnectionId,
-    issuer: usize,
-    token: &[u8],
-    now: Now,
-) -> Result<Refreshed, Refusal> {
-    refresh_later(engine, rules, id, Wanted::Introspection(issuer), token, now)
-}
-
-/// The source of a live connection's credential is asked again (RULES 29), if that can be done now.
+/// The source of a live connection's credential is asked again (RULES 29). False when it cannot be asked now.
 pub(crate) fn ask_source_again(
     engine: &Engine,
     rules: &Rules,
     id: ConnectionId,
     guard: &mut Guard<'_, Box<Cold>>,
     now: Now,
-) {
-    let Some(reask) = guard.reask.as_ref() else { return };
-    let wanted = match reask.source {
-        CredentialSource::Cookie => Some(Wanted::Session),
-        _ => rules.issuers.opaque().map(Wanted::Introspection),
+) -> bool {
+    let (Some(reask), Some(identity)) = (&guard.reask, &guard.identity) else { return false };
+    let wanted = if reask.session {
+        Some(Wanted::Session)
+    } else {
+        // Never another issuer than the one that vouched: it must not see the token (RULES 11).
+        let issuer = rules.issuers.find(&identity.issuer).filter(|index| rules.issuers.opaque() == Some(*index));
+        issuer.map(Wanted::Introspection)
     };
     let token = reask.token.clone();
-    guard.asked_again = wanted.and_then(|wanted| ask(engine, rules, id, wanted, &token, Purpose::Reask, now));
+    let lookup = wanted.and_then(|wanted| ask(engine, rules, id, wanted, &token, Purpose::Reask, now));
+    if let Some(reask) = guard.reask.as_mut() {
+        reask.lookup = lookup;
+    }
+    lookup.is_some()
 }
 
 /// Completes a question. An answer that is late, or to a question never asked, is refused and changes nothing.
@@ -98,9 +102,14 @@ pub(crate) fn answer(engine: &Engine, rules: &Rules, id: LookupId, answer: Answe
         let _ = load_keys(engine, rules, issuer, document, now);
     }
     for waiter in waiters {
-        let Some(kept) = find_waiting(engine, id, waiter) else { continue };
-        let verdict = judge(rules, &question, &answer, kept, now);
-        settle(engine, rules, id, waiter, verdict, now);
+        let Some(slot) = engine.table.find(waiter.connection) else { continue };
+        let asked = slot.lock(waiter.connection).and_then(|guard| find_asked(&guard, waiter.purpose, id).cloned());
+        // Ended, or another credential took its place: the answer is of no use any more.
+        let Some(asked) = asked else { continue };
+        let verdict = judge(rules, &question, &answer, &asked, now);
+        let vouched_by_source = !matches!(question, Question::Keys { .. });
+        let reask = vouched_by_source.then_some(PendingCredential { lookup: None, ..asked });
+        settle(engine, rules, slot, waiter, id, verdict.map(|identity| (identity, reask)), now);
     }
     Ok(())
 }
@@ -121,7 +130,8 @@ pub(crate) fn load_keys(engine: &Engine, rules: &Rules, issuer: &str, document: 
     }
 }
 
-fn refresh_later(
+/// A new token for a live connection that something must be found out about first.
+pub(crate) fn refresh_later(
     engine: &Engine,
     rules: &Rules,
     id: ConnectionId,
@@ -131,38 +141,22 @@ fn refresh_later(
 ) -> Result<Refreshed, Refusal> {
     let slot = engine.table.find(id).ok_or(Reason::MisuseHandle)?;
     let mut guard = slot.lock(id).ok_or(Reason::MisuseHandle)?;
-    if let Err(refusal) = require_askable(engine, rules, wanted, now) {
-        return Err(refresh::refuse(engine, rules, id, &mut guard, refusal, now));
-    }
-    let secret = Secret::new(token.to_vec());
-    let Some(lookup) = ask(engine, rules, id, wanted, &secret, Purpose::Refresh, now) else {
-        let refusal = Refusal::after(Reason::SourceUnavailable, 1_000);
-        return Err(refresh::refuse(engine, rules, id, &mut guard, refusal, now));
-    };
-    guard.lookup = Some(lookup);
-    refresh::remember(&mut guard, CredentialSource::FirstMessage, token);
-    Ok(Refreshed::Pending)
-}
-
-/// Whether a connection still waits for this lookup. One that ended was told, and one that got another credential
-/// meanwhile has nothing to do with the answer.
-fn is_waiting(guard: &Guard<'_, Box<Cold>>, lookup: LookupId, purpose: Purpose) -> bool {
-    guard.terminal.is_none()
-        && match purpose {
-            Purpose::Admit => guard.state() == State::Authenticating,
-            Purpose::Refresh => guard.lookup == Some(lookup),
-            Purpose::Reask => guard.asked_again == Some(lookup),
+    let credential = PendingCredential::new(CredentialSource::FirstMessage, Secret::new(token.to_vec()));
+    let refusal = match require_askable(engine, rules, wanted, now) {
+        Ok(()) if ask_about(engine, rules, &mut guard, wanted, credential, Purpose::Refresh, now) => {
+            due::file(engine, rules, &guard);
+            return Ok(Refreshed::Pending);
         }
+        Ok(()) => Refusal::after(Reason::SourceUnavailable, 1_000),
+        Err(refusal) => refusal,
+    };
+    Err(refresh::refuse(engine, rules, id, &mut guard, refusal, now))
 }
 
-/// The credential for which a connection waits.
-fn find_waiting(engine: &Engine, lookup: LookupId, waiter: Waiter) -> Option<PendingCredential> {
-    let guard = engine.table.find(waiter.connection)?.lock(waiter.connection)?;
-    if !is_waiting(&guard, lookup, waiter.purpose) {
-        return None;
-    }
-    let kept = if waiter.purpose == Purpose::Reask { guard.reask.as_ref() } else { guard.credential.as_ref() };
-    kept.map(|kept| PendingCredential { source: kept.source, token: kept.token.clone() })
+/// The credential that this lookup was asked about, while the connection still waits for it.
+fn find_asked(cold: &Cold, purpose: Purpose, lookup: LookupId) -> Option<&PendingCredential> {
+    let kept = if purpose == Purpose::Reask { &cold.reask } else { &cold.credential };
+    kept.as_ref().filter(|kept| kept.lookup == Some(lookup))
 }
 
 /// What an answer says about one waiter's credential.
@@ -170,13 +164,12 @@ fn judge(
     rules: &Rules,
     question: &Question,
     answer: &Answer,
-    kept: PendingCredential,
+    asked: &PendingCredential,
     now: Now,
-) -> Result<(Identity, Option<PendingCredential>), Refusal> {
-    let PendingCredential { source, token } = kept;
+) -> Result<Identity, Refusal> {
     match (question, answer) {
-        (Question::Keys { .. }, Answer::Keys(_)) => match rules.verify(token.expose(), now) {
-            Ok(claims) => Ok((claims.into_identity(source), None)),
+        (Question::Keys { .. }, Answer::Keys(_)) => match rules.verify(asked.token.expose(), now) {
+            Ok(claims) => Ok(claims.into_identity(asked.source)),
             Err(TokenVerdict::Refused(reason)) => Err(reason.into()),
             Err(TokenVerdict::KeysNeeded { issuer }) => {
                 let known = rules.issuers.get(issuer).is_some_and(|issuer| issuer.version() > 0);
@@ -185,17 +178,14 @@ fn judge(
             Err(TokenVerdict::Opaque { .. }) => Err(Reason::TokenOpaque.into()),
         },
         (Question::Introspection { issuer, .. }, Answer::Vouched(vouched)) => {
-            // The configuration may have changed while the question was out.
-            let asked = rules.issuer(issuer).filter(|issuer| issuer.config().opaque).ok_or(Reason::IssuerUnknown)?;
-            let wildcards = asked.config().wildcards;
-            let identity = Identity::from_vouched(vouched, Arc::clone(issuer), source, wildcards, now.wall)?;
-            Ok((identity, Some(PendingCredential { source, token })))
+            // A reload may have taken the issuer away since it was asked.
+            let config = rules.issuer(issuer).ok_or(Reason::IssuerUnknown)?.config();
+            Ok(Identity::from_vouched(vouched, Arc::clone(issuer), asked.source, config.wildcards, now.wall)?)
         }
         (Question::Session { .. }, Answer::Vouched(vouched)) => {
             let Some(sessions) = &rules.config.sessions else { return Err(Reason::SessionUnknown.into()) };
             let issuer = Arc::from(sessions.issuer.as_str());
-            let identity = Identity::from_vouched(vouched, issuer, source, true, now.wall)?;
-            Ok((identity, Some(PendingCredential { source, token })))
+            Ok(Identity::from_vouched(vouched, issuer, asked.source, true, now.wall)?)
         }
         (Question::Introspection { .. }, Answer::Inactive) => Err(Reason::TokenInactive.into()),
         (Question::Session { .. }, Answer::Inactive) => Err(Reason::SessionUnknown.into()),
@@ -207,44 +197,56 @@ fn judge(
     }
 }
 
-/// Does what the verdict means for the waiter.
+/// Does what the verdict means for the waiter, unless it waits for something else by now.
 fn settle(
     engine: &Engine,
     rules: &Rules,
-    lookup: LookupId,
+    slot: &Slot<Box<Cold>>,
     waiter: Waiter,
+    lookup: LookupId,
     verdict: Result<(Identity, Option<PendingCredential>), Refusal>,
     now: Now,
 ) {
     let id = waiter.connection;
-    let Some(slot) = engine.table.find(id) else { return };
-    let Some(mut guard) = slot.lock(id).filter(|guard| is_waiting(guard, lookup, waiter.purpose)) else { return };
-    match (waiter.purpose, verdict) {
-        (Purpose::Admit, Ok((identity, reask))) => {
-            guard.reask = reask;
-            drop(guard);
-            if let Err(refusal) = admit::go_live(engine, rules, id, identity, now)
-                && let Some(mut guard) = slot.lock(id).filter(|guard| guard.terminal.is_none())
+    let Some(mut guard) = slot.lock(id) else { return };
+    if find_asked(&guard, waiter.purpose, lookup).is_none() {
+        return;
+    }
+    match waiter.purpose {
+        Purpose::Admit => {
+            guard.credential = None;
+            let outcome = match verdict {
+                Ok((identity, reask)) => {
+                    guard.reask = reask;
+                    drop(guard);
+                    admit::go_live(engine, rules, id, identity, now)
+                }
+                Err(refusal) => {
+                    drop(guard);
+                    Err(refusal)
+                }
+            };
+            if let Err(refusal) = outcome
+                && let Some(mut guard) = slot.lock(id)
             {
                 refuse_pending(engine, rules, id, &mut guard, refusal, now);
             }
         }
-        (Purpose::Admit, Err(refusal)) => refuse_pending(engine, rules, id, &mut guard, refusal, now),
-        (Purpose::Refresh, verdict) => {
+        Purpose::Refresh => {
             guard.credential = None;
-            guard.lookup = None;
-            match verdict {
-                Ok((identity, reask)) => {
-                    if refresh::commit(engine, rules, id, &mut guard, identity, now).is_ok() {
-                        guard.reask = reask;
-                    }
-                }
-                Err(refusal) => {
-                    refresh::refuse(engine, rules, id, &mut guard, refusal, now);
-                }
+            let outcome = verdict
+                .and_then(|(identity, reask)| refresh::commit(engine, rules, id, &mut guard, identity, reask, now));
+            if let Err(refusal) = outcome {
+                refresh::refuse(engine, rules, id, &mut guard, refusal, now);
             }
         }
-        (Purpose::Reask, verdict) => settle_reask(engine, rules, id, &mut guard, verdict, now),
+        Purpose::Reask => {
+            if let Some(reask) = guard.reask.as_mut() {
+                reask.lookup = None;
+            }
+            let outcome = verdict.and_then(|(identity, _)| refresh::renew(engine, rules, &mut guard, identity, now));
+            settle_reask(engine, rules, id, &mut guard, outcome, now);
+        }
     }
 }
 
@@ -254,35 +256,19 @@ fn settle_reask(
     rules: &Rules,
     id: ConnectionId,
     guard: &mut Guard<'_, Box<Cold>>,
-    verdict: Result<(Identity, Option<PendingCredential>), Refusal>,
+    outcome: Result<(), Refusal>,
     now: Now,
 ) {
-    guard.asked_again = None;
-    match verdict {
-        Ok((identity, reask)) => {
-            guard.refresh.unavailable = false;
-            let same =
-                guard.identity.as_ref().is_some_and(|held| refresh::require_same_identity(held, &identity).is_ok());
-            let later = guard.identity.as_ref().is_some_and(|held| identity.expiry > held.expiry);
-            if !same {
-                close::close(engine, id, guard, Reason::Revoked.into(), now);
-            } else if !later {
-                // It ends when it ends; asking again cannot change that.
-                guard.timetable.ask_at = guard.timetable.expiry;
-            } else if refresh::commit(engine, rules, id, guard, identity, now).is_ok() {
-                guard.reask = reask;
-            } else {
-                close::close(engine, id, guard, Reason::Revoked.into(), now);
-            }
-        }
-        Err(refusal) if refusal.reason == Reason::SourceUnavailable => guard.refresh.unavailable = true,
+    match outcome {
+        _ if guard.terminal.is_some() => return,
+        Ok(()) => guard.refresh.unavailable = false,
+        Err(refusal) if refresh::is_unavailable(refusal.reason) => guard.refresh.unavailable = true,
         Err(_) => {
             close::close(engine, id, guard, Reason::Revoked.into(), now);
+            return;
         }
     }
-    if guard.terminal.is_none() {
-        due::file(engine, rules, id, guard);
-    }
+    due::file(engine, rules, guard);
 }
 
 /// A connection that was not let in after all: the server is told, and says `closed`.
@@ -294,6 +280,9 @@ pub(crate) fn refuse_pending(
     refusal: Refusal,
     now: Now,
 ) {
+    if guard.terminal.is_some() {
+        return;
+    }
     report::pending_refused(engine, rules, id, guard, refusal, now);
     close::close(engine, id, guard, refusal, now);
 }

@@ -1,6 +1,6 @@
 //! This file answers: how does a connection end, and what does it give back?
 
-use crate::connection::{Cold, ConnectionId, Guard, State, Terminal};
+use crate::connection::{Cold, ConnectionId, Guard, Terminal};
 use crate::decision::{Reason, Refusal};
 use crate::engine::Engine;
 use crate::flow::report;
@@ -24,7 +24,7 @@ pub(crate) fn close(
         if !replaces {
             return false;
         }
-    } else if guard.transition(State::Closing).is_err() {
+    } else if !guard.record().close(id.generation()) {
         return false;
     }
     guard.terminal = Some(Terminal { refusal, decided: now.mono, handed_out: false });

@@ -53,7 +53,10 @@ pub(crate) fn recompile(engine: &Engine, rules: &Rules, id: ConnectionId, now: N
         return Ok(());
     }
     require_vouched(engine, rules, id, &mut guard, now)?;
-    admit::recompile_grant(engine, rules, &mut guard)
+    admit::recompile_grant(engine, rules, &mut guard).inspect_err(|_| {
+        // Its grant is of no policy in force: it may do nothing, so it must know.
+        close::close(engine, id, &mut guard, Reason::AuthenticationUnavailable.into(), now);
+    })
 }
 
 /// A connection whose issuer is gone from the configuration ends; no grant of it is compiled again.

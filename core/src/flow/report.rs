@@ -62,30 +62,28 @@ pub(crate) fn pending_refused(
 pub(crate) fn message_refused(
     engine: &Engine,
     rules: &Rules,
-    id: ConnectionId,
     guard: &mut Guard<'_, Box<Cold>>,
     refusal: Refusal,
     now: Now,
 ) {
     engine.metrics.refuse(Stage::Message, refusal.reason);
     match guard.refusals.note(refusal.reason, now.mono) {
-        Some(count) => push_count(engine, AuditKind::MessageRefused, id, guard, refusal.reason, count, now),
-        None => due::file(engine, rules, id, guard),
+        Some(count) => push_count(engine, AuditKind::MessageRefused, guard.id(), guard, refusal.reason, count, now),
+        None => due::file(engine, rules, guard),
     }
 }
 
 pub(crate) fn delivery_refused(
     engine: &Engine,
     rules: &Rules,
-    id: ConnectionId,
     guard: &mut Guard<'_, Box<Cold>>,
     refusal: Refusal,
     now: Now,
 ) {
     engine.metrics.refuse(Stage::Delivery, refusal.reason);
     match guard.delivery_refusals.note(refusal.reason, now.mono) {
-        Some(count) => push_count(engine, AuditKind::DeliveryRefused, id, guard, refusal.reason, count, now),
-        None => due::file(engine, rules, id, guard),
+        Some(count) => push_count(engine, AuditKind::DeliveryRefused, guard.id(), guard, refusal.reason, count, now),
+        None => due::file(engine, rules, guard),
     }
 }
 

@@ -76,11 +76,8 @@ pub struct Revoked {
 
 /// Publishes the rule, then walks the index (RULES 4).
 pub(crate) fn revoke(engine: &Engine, rules: &Rules, what: Revocation<'_>, now: Now) -> Revoked {
-    let mut folded = false;
-    let rule = rule_of(what, now);
-    if let Some(rule) = &rule {
-        folded = engine.revocations.revoke(rule, reach(rules, now), now).any();
-    }
+    let rule = rule_of(what, subject_of(engine, what), now);
+    let folded = rule.as_ref().is_some_and(|rule| engine.revocations.revoke(rule, reach(rules, now), now).any());
     let mut closed = 0usize;
     for id in hit_by(engine, what) {
         let Some(slot) = engine.table.find(id) else { continue };
@@ -100,6 +97,18 @@ pub(crate) fn revoke(engine: &Engine, rules: &Rules, what: Revocation<'_>, now: 
     }
     report::revoked(engine, name_of(what), closed, folded, now);
     Revoked { closed, propagated: Propagated::Off }
+}
+
+/// Whose the token or session is, where a connection shows it: a full table then folds the rule without hurting
+/// anybody else.
+fn subject_of(engine: &Engine, what: Revocation<'_>) -> Option<String> {
+    let key = match what {
+        Revocation::Token { issuer, token_id } => engine.hash.token(issuer, token_id),
+        Revocation::Session { issuer, session_id } => engine.hash.session(issuer, session_id),
+        _ => return None,
+    };
+    let id = engine.index.find(key).first().copied()?;
+    engine.identity(id).map(|identity| identity.subject.to_string())
 }
 
 fn hit_by(engine: &Engine, what: Revocation<'_>) -> Vec<ConnectionId> {
@@ -165,26 +174,23 @@ pub(crate) fn key_removed(engine: &Engine, rules: &Rules, issuer: &str, key_ids:
             continue;
         }
         guard.timetable.ask_now(now);
-        guard.refresh.asked = true;
-        guard.pending.refresh_asked = true;
-        engine.schedule(id, due::next_deadline(&guard, State::Live, slot.record().last_activity(), rules));
-        engine.enqueue(id, &guard);
-        report::refresh_asked(engine, id, &guard, now);
+        due::ask_client(engine, &mut guard, now);
+        due::file(engine, rules, &guard);
     }
 }
 
 /// A rule outlives whatever it kills, and at least this long, in milliseconds: sessions have no issuer entry.
 const LEAST_LIFE_MS: u64 = 24 * 3_600_000;
 
-fn rule_of(what: Revocation<'_>, now: Now) -> Option<RevocationRule> {
+fn rule_of(what: Revocation<'_>, subject: Option<String>, now: Now) -> Option<RevocationRule> {
     let cut = |issued_before: Option<u64>| issued_before.unwrap_or(now.wall.as_secs());
     match what {
         Revocation::Connection(_) => None,
         Revocation::Token { issuer, token_id } => {
-            Some(RevocationRule::Token { issuer: issuer.into(), token_id: token_id.into(), subject: None })
+            Some(RevocationRule::Token { issuer: issuer.into(), token_id: token_id.into(), subject })
         }
         Revocation::Session { issuer, session_id } => {
-            Some(RevocationRule::Session { issuer: issuer.into(), session_id: session_id.into(), subject: None })
+            Some(RevocationRule::Session { issuer: issuer.into(), session_id: session_id.into(), subject })
         }
         Revocation::Subject { issuer, subject, issued_before } => Some(RevocationRule::Subject {
             issuer: issuer.into(),

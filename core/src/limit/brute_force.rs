@@ -164,11 +164,13 @@ impl BruteForce {
     }
 
     /// Addresses tracked at present.
+    #[cfg(test)]
     pub(crate) fn tracked(&self) -> usize {
         self.tracked.load(Ordering::Relaxed)
     }
 
     /// Alerts held back by the cap and not yet told.
+    #[cfg(test)]
     pub(crate) fn suppressed(&self) -> u64 {
         self.cap.lock().suppressed
     }

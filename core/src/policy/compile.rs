@@ -12,7 +12,6 @@ pub(crate) const MAX_TYPES: usize = 1_024;
 /// The rules of one configuration, compiled: names resolve without allocation, needs are read without parsing.
 #[derive(Debug)]
 pub(crate) struct Policy {
-    epoch: u32,
     rules: Box<[Rule]>,
     messages: NameIndex,
     deliveries: NameIndex,
@@ -54,7 +53,6 @@ impl Policy {
     pub(crate) fn compile(
         messages: &[(String, RuleConfig)],
         deliveries: &[(String, RuleConfig)],
-        epoch: u32,
     ) -> Result<Policy, String> {
         if messages.len().saturating_add(deliveries.len()) > MAX_TYPES {
             return Err("more than 1,024 message and delivery types".into());
@@ -70,12 +68,7 @@ impl Policy {
         let repeated = |kind: &'static str| move |name: &str| format!("{kind} type `{name}`: stands twice");
         let messages = NameIndex::build(first, 0).map_err(repeated("message"))?;
         let deliveries = NameIndex::build(second, first.len()).map_err(repeated("delivery"))?;
-        Ok(Policy { epoch, messages, deliveries, rules: rules.into() })
-    }
-
-    /// The epoch it was compiled for.
-    pub(crate) fn epoch(&self) -> u32 {
-        self.epoch
+        Ok(Policy { messages, deliveries, rules: rules.into() })
     }
 
     /// The message type of this name, byte for byte, or `MessageTypeUnknown`.
@@ -130,6 +123,7 @@ impl Bitmap {
     }
 
     /// Whether the bit of a type is set.
+    #[cfg(test)]
     pub(crate) fn contains(&self, type_id: TypeId) -> bool {
         self.0.get(type_id.word()).is_some_and(|word| word & type_id.bit() != 0)
     }
@@ -262,8 +256,7 @@ mod tests {
     fn names_resolve_in_their_own_list_byte_for_byte() {
         let messages = rules(&[("ping", &["public"]), ("chat.send", &["chat:write"])]);
         let deliveries = rules(&[("chat.send", &["chat:read"])]);
-        let policy = Policy::compile(&messages, &deliveries, 7).unwrap();
-        assert_eq!(policy.epoch(), 7);
+        let policy = Policy::compile(&messages, &deliveries).unwrap();
         assert_eq!(policy.select_message(b"chat.send"), Ok(TypeId(1)));
         assert_eq!(policy.select_delivery(b"chat.send"), Ok(TypeId(2)));
         assert_eq!(policy.select_delivery(b"ping"), Err(Reason::MessageTypeUnknown));
@@ -276,7 +269,7 @@ mod tests {
 
     #[test]
     fn an_empty_policy_knows_nothing() {
-        let policy = Policy::compile(&[], &[], 1).unwrap();
+        let policy = Policy::compile(&[], &[]).unwrap();
         assert_eq!(policy.select_message(b"ping"), Err(Reason::MessageTypeUnknown));
         assert_eq!(policy.select_message(b""), Err(Reason::MessageTypeUnknown));
         assert_eq!(policy.bitmap(&held(&["**"]), "u"), Bitmap::default());
@@ -289,19 +282,19 @@ mod tests {
             (0..count).map(|number| (format!("{prefix}{number}"), rule(&["public"]))).collect()
         };
         let (messages, deliveries) = (list(1_000, "m"), list(24, "d"));
-        let policy = Policy::compile(&messages, &deliveries, 1).unwrap();
+        let policy = Policy::compile(&messages, &deliveries).unwrap();
         for number in 0..1_000u16 {
             assert_eq!(policy.select_message(format!("m{number}").as_bytes()), Ok(TypeId(number)));
         }
         assert_eq!(policy.select_delivery(b"d23"), Ok(TypeId(1_023)));
         assert_eq!(policy.bitmap(&held(&[]), "u"), Bitmap([u64::MAX; 16]));
-        let error = Policy::compile(&messages, &list(25, "d"), 1).unwrap_err();
+        let error = Policy::compile(&messages, &list(25, "d")).unwrap_err();
         assert_eq!(error, "more than 1,024 message and delivery types");
     }
 
     #[test]
     fn mistakes_of_the_operator_are_named() {
-        let error = |list: &[(&str, &[&str])]| Policy::compile(&rules(list), &[], 1).unwrap_err();
+        let error = |list: &[(&str, &[&str])]| Policy::compile(&rules(list), &[]).unwrap_err();
         assert_eq!(
             error(&[("chat", &["chat::write"])]),
             "message type `chat`: permission `chat::write` has an empty segment"
@@ -316,11 +309,11 @@ mod tests {
         for name in Reserved::SERVER.iter().chain(&["auth", "token_refresh"]) {
             assert!(error(&[(name, &["public"])]).contains("reserved"), "{name}");
             let deliveries = rules(&[(name, &["public"])]);
-            let problem = Policy::compile(&[], &deliveries, 1).unwrap_err();
+            let problem = Policy::compile(&[], &deliveries).unwrap_err();
             assert!(problem.starts_with(&format!("delivery type `{name}`")), "{problem}");
         }
         let free = [("ping".to_string(), RuleConfig { permissions: vec!["public".into()], weight: 0 })];
-        assert!(Policy::compile(&free, &[], 1).unwrap_err().contains("weight"));
+        assert!(Policy::compile(&free, &[]).unwrap_err().contains("weight"));
     }
 
     #[test]
@@ -331,7 +324,7 @@ mod tests {
             ("inbox", &["user:{@sub}:read"]),
             ("listing", &["listing:{id}:read", "listing:admin"]),
         ]);
-        let policy = Policy::compile(&list, &[], 1).unwrap();
+        let policy = Policy::compile(&list, &[]).unwrap();
         let bits = |texts: &[&str], subject: &str| -> Vec<u16> {
             let bitmap = policy.bitmap(&held(texts), subject);
             (0..1_024).filter(|id| bitmap.contains(TypeId(*id))).collect()

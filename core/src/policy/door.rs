@@ -1,8 +1,4 @@
-//! This file answers: how do tests outside the crate reach the path of an ordinary message?
-//!
-//! It is no part of the interface. `tests/no_alloc_scan.rs` counts allocations on it, which needs an allocator of its
-//! own and therefore a crate of its own.
-
+//! This file answers: what do the tests of the judge stand on? One policy and one identity, without a connection.
 use crate::config::RuleConfig;
 use crate::decision::Reason;
 use crate::policy::PermissionSet;
@@ -13,7 +9,7 @@ use crate::wire::message::{MessageShape, scan_message};
 
 /// One policy and one identity, without a connection around them.
 #[derive(Debug)]
-pub struct Door {
+pub(crate) struct Door {
     policy: Policy,
     permissions: PermissionSet,
     subject: String,
@@ -24,25 +20,25 @@ pub struct Door {
 impl Door {
     /// Compiles the rules and the identity.
     ///
-    /// # Errors
+    ///
     ///
     /// What is wrong with a rule.
-    pub fn new(rules: &[(String, RuleConfig)], permissions: &[&str], subject: &str) -> Result<Door, String> {
-        let policy = Policy::compile(rules, &[], 1)?;
+    pub(crate) fn new(rules: &[(String, RuleConfig)], permissions: &[&str], subject: &str) -> Result<Door, String> {
+        let policy = Policy::compile(rules, &[])?;
         let permissions = PermissionSet::from_texts(permissions.iter().copied());
         let sets = PermissionSets::new(1);
         let bitmap = policy.bitmap(&permissions, subject);
-        let set_id = sets.intern(policy.epoch(), &bitmap).ok_or("no room for one set")?;
+        let set_id = sets.intern(1, &bitmap).ok_or("no room for one set")?;
         Ok(Door { policy, permissions, subject: subject.into(), sets, set_id })
     }
 
     /// Decides one message as the flow does, apart from everything that concerns its connection: the bitmap where it
     /// is enough, the fields where they matter. At most 64 KiB and 32 levels.
     ///
-    /// # Errors
+    ///
     ///
     /// Why it is refused.
-    pub fn require_message(&self, bytes: &[u8]) -> Result<(), Reason> {
+    pub(crate) fn require_message(&self, bytes: &[u8]) -> Result<(), Reason> {
         let shape = MessageShape { type_field: "type", max_bytes: 65_536, max_depth: 32 };
         let message = scan_message(bytes, &shape)?;
         let type_id = self.policy.select_message(message.type_name())?;

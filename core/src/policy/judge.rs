@@ -140,7 +140,7 @@ mod tests {
 
     /// Judges a message of type `t` with these further members, under one rule.
     fn judge(rule: &[&str], held: &[&str], members: &str) -> Result<(), Reason> {
-        let policy = Policy::compile(&rules(&[("t", rule)]), &[], 1).unwrap();
+        let policy = Policy::compile(&rules(&[("t", rule)]), &[]).unwrap();
         let text = format!(r#"{{"type":"t"{}{members}}}"#, if members.is_empty() { "" } else { "," });
         let message = scan_message(text.as_bytes(), &SHAPE)?;
         let held = PermissionSet::from_texts(held.iter().copied());
@@ -207,7 +207,7 @@ mod tests {
 
     #[test]
     fn a_subject_that_is_no_clean_segment_holds_nothing_of_its_own() {
-        let policy = Policy::compile(&rules(&[("t", &["user:{@sub}"]), ("p", &["public"])]), &[], 1).unwrap();
+        let policy = Policy::compile(&rules(&[("t", &["user:{@sub}"]), ("p", &["public"])]), &[]).unwrap();
         let held = PermissionSet::from_texts(["user:*", "user:**"]);
         for subject in ["", "*", "a:b", "a b"] {
             let result = require_permission(&policy, TypeId(0), &held, subject, Fields::Host(&[]));
@@ -223,7 +223,7 @@ mod tests {
     #[test]
     fn the_host_gives_fields_under_the_same_rules() {
         let deliveries = rules(&[("changed", &["listing:{id}:read"])]);
-        let policy = Policy::compile(&[], &deliveries, 1).unwrap();
+        let policy = Policy::compile(&[], &deliveries).unwrap();
         let held = PermissionSet::from_texts(["listing:7:read"]);
         let type_id = policy.select_delivery(b"changed").unwrap();
         let judge = |fields: &[(&str, &str)]| require_permission(&policy, type_id, &held, "u", Fields::Host(fields));
@@ -282,7 +282,7 @@ mod tests {
         ) {
             let rule: Vec<&str> = rule.iter().map(String::as_str).collect();
             let held: Vec<&str> = held.iter().map(String::as_str).collect();
-            let policy = Policy::compile(&rules(&[("t", &rule)]), &[], 1).unwrap();
+            let policy = Policy::compile(&rules(&[("t", &rule)]), &[]).unwrap();
             let permissions = PermissionSet::from_texts(held.iter().copied());
             let text = format!(r#"{{"type":"t"{}{members}}}"#, if members.is_empty() { "" } else { "," });
             let message = scan_message(text.as_bytes(), &SHAPE).unwrap();

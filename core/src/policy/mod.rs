@@ -1,8 +1,8 @@
 //! This folder answers: what does this message type need, and does this identity hold it?
 
 pub(crate) mod compile;
-#[doc(hidden)]
-pub mod door;
+#[cfg(test)]
+mod door;
 pub(crate) mod judge;
 pub(crate) mod pattern;
 mod permission;

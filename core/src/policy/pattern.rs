@@ -35,11 +35,6 @@ impl Pattern {
         Ok(Pattern { text: text.into(), segments: segments.into() })
     }
 
-    /// The pattern as written.
-    pub(crate) fn as_str(&self) -> &str {
-        &self.text
-    }
-
     /// Fills the pattern. `fill` gives the value of a field; values and the subject must be clean segments.
     ///
     /// # Errors

@@ -46,8 +46,8 @@ struct Entry {
 }
 
 impl PermissionSets {
-    /// Room for `capacity` different sets; twice as many as there can be connections is always enough, since one that
-    /// changes its set holds two for a moment. Memory is taken as sets appear, about 300 bytes each.
+    /// Room for `capacity` different sets; as many as there can be connections is always enough. Memory is taken as
+    /// sets appear, about 300 bytes each.
     pub(crate) fn new(capacity: usize) -> PermissionSets {
         let capacity = capacity.min(usize::try_from(u32::MAX).unwrap_or(usize::MAX));
         let chunks = (0..capacity.div_ceil(CHUNK)).map(|_| OnceLock::new()).collect();
@@ -111,6 +111,7 @@ impl PermissionSets {
     }
 
     /// How many different sets are held.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.book.lock().known.len()
     }

@@ -88,6 +88,7 @@ impl Wheel {
     }
 
     /// How many connections have a deadline.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.len
     }

@@ -10,7 +10,7 @@ pub(crate) fn close_code(reason: Reason, config: &CloseConfig) -> u16 {
         CloseProfile::Default => code,
         CloseProfile::GraphqlWs => graphql_ws(code),
     };
-    config.map.iter().find(|(from, _)| *from == code).map_or(profiled, |(_, to)| *to)
+    config.map.iter().find(|(from, _)| *from == code || *from == profiled).map_or(profiled, |(_, to)| *to)
 }
 
 /// The codes of the graphql-ws protocol. Expiry is 4403 there, since its client treats 4401 as fatal.
@@ -39,8 +39,9 @@ mod tests {
         assert_eq!(close_code(Reason::Expired, &config), 4403);
         assert_eq!(close_code(Reason::CredentialMissing, &config), 4401);
         assert_eq!(close_code(Reason::Shutdown, &config), 1001);
-        config.map = vec![(4002, 3000)];
+        config.map = vec![(4002, 3000), (4401, 3001)];
         assert_eq!(close_code(Reason::Expired, &config), 3000);
+        assert_eq!(close_code(Reason::CredentialMissing, &config), 3001, "named by the profile's own code");
     }
 
     #[test]

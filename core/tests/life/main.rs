@@ -1,4 +1,10 @@
 //! This file answers: does the engine keep each sentence of the rules, from the handshake to the end?
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that panics fails, as it should"
+)]
 
 #[path = "../shared/mod.rs"]
 mod shared;

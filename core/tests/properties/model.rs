@@ -209,7 +209,7 @@ impl Peer {
 
     /// Whether there is any ground on which the engine may end it, or have ended it.
     pub(crate) fn may_end(&self, now: Now) -> bool {
-        self.ended || self.revoked || self.was_over || self.is_over(now) || self.was_orphan || self.attempts >= 3
+        self.ended || self.revoked || self.was_over || self.is_over(now) || self.was_orphan
     }
 }
 

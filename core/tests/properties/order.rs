@@ -328,7 +328,8 @@ impl Pair {
                 if !peer.may_end(now) {
                     assert!(!expected, "{credential:?} refused for {peer:?}");
                     peer.attempts += 1;
-                    assert_eq!(ended, peer.attempts >= 3, "{peer:?}");
+                    // The third since the ask, whose moment the notebook does not know: two may have come before.
+                    assert!(if ended { peer.attempts >= 3 } else { peer.attempts < 5 }, "{peer:?}");
                 }
                 peer.ended |= ended;
             }
@@ -340,10 +341,11 @@ impl Pair {
         let now = self.world.now;
         let good = is_good(&credential, &self.rules, now, self.policy);
         let outcome = self.world.engine.refresh_subject(credential.text().as_bytes(), now);
-        assert_eq!(outcome.is_ok(), good, "{outcome:?} {credential:?}");
         if !good {
+            assert!(!matches!(outcome, Ok(1..)), "{outcome:?} {credential:?}");
             return;
         }
+        assert!(outcome.is_ok(), "{outcome:?} {credential:?}");
         for (id, peer) in &mut self.peers {
             let fits = credential.subject == peer.credential.subject && credential.session == peer.credential.session;
             let dead = peer.may_end(now);

@@ -114,7 +114,7 @@ fn mistakes_in_issuers() {
         (
             KEYS,
             &format!("{KEYS}\nmax_lifetime = 0"),
-            "line 6: issuer[0].max_lifetime: must be from 1s to 366d, but is 0",
+            "line 6: issuer[0].max_lifetime: must be from 1s to 36600d, but is 0",
         ),
         (
             KEYS,

@@ -1,0 +1,77 @@
+#!/usr/bin/env python3
+"""Runs every test of the repository and adds the counts up. The last line is `N passed, N failed`."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+CARGO = re.compile(r"^test result: \S+ (\d+) passed; (\d+) failed")
+PYTEST = re.compile(r"(\d+) (passed|failed|errors?|skipped)")
+
+
+@dataclass
+class Count:
+    passed: int = 0
+    failed: int = 0
+
+
+def run(title: str, command: list[str], **environment: str) -> Count:
+    """Runs one suite, showing what it prints, and reads its counts. A suite that breaks is one failure."""
+    print(f"\n=== {title}", flush=True)
+    begun = time.monotonic()
+    count = Count()
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    )
+    assert process.stdout is not None
+    last = ""
+    for line in process.stdout:
+        # Passing tests are counted, not listed.
+        if not re.match(r"^test .* \.\.\. ok$|^running \d+ tests?$|^\s*$", line):
+            print(line, end="", flush=True)
+        if found := CARGO.match(line):
+            count.passed += int(found[1])
+            count.failed += int(found[2])
+        last = line.strip() or last
+    code = process.wait()
+    if "pytest" in " ".join(command):
+        words = {word.rstrip("s"): int(number) for number, word in PYTEST.findall(last)}
+        count.passed += words.get("passed", 0)
+        # A skipped test hides a missing part.
+        count.failed += words.get("failed", 0) + words.get("error", 0) + words.get("skipped", 0)
+    elif count == Count():
+        count.passed += code == 0
+    if code != 0 and count.failed == 0:
+        count.failed += 1
+    print(f"=== {title}: {count.passed} passed, {count.failed} failed, {time.monotonic() - begun:.0f} s", flush=True)
+    return count
+
+
+def main() -> int:
+    python = str(ROOT / ".venv/bin/python")
+    suites = [
+        run("Rust: units, vectors, properties, servers", ["cargo", "test", "--workspace", "--no-fail-fast"]),
+        run("loom: the connection record", ["admin/loom.sh"]),
+        run("Python: build", ["admin/python.sh"]),
+        run("Python: tests", [python, "-m", "pytest", "-p", "no:cacheprovider", "python/tests"]),
+        run("Python: stubs", [python, "-m", "mypy.stubtest", "wsauth"]),
+        run("the demo's story on both servers", ["admin/demo.sh"]),
+    ]
+    passed, failed = sum(suite.passed for suite in suites), sum(suite.failed for suite in suites)
+    print(f"\n{passed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,32 @@
+"""The README's thirty seconds, as they stand there."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+README = Path(__file__).resolve().parents[2] / "README.md"
+
+
+def test_the_readme_runs_and_prints_what_it_says(tmp_path: Path) -> None:
+    text = README.read_text()
+    (toml,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    server, client = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    printed = re.search(r"It prints\n\n```text\n(.*?)```", text, re.DOTALL)
+    assert printed is not None
+    (tmp_path / "wsauth.toml").write_text(toml)
+    (tmp_path / "server.py").write_text(server)
+    (tmp_path / "client.py").write_text(client)
+    running = subprocess.Popen([sys.executable, "server.py"], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    try:
+        assert running.stdout is not None
+        assert running.stdout.readline() == "listening on 8765\n"
+        output = subprocess.run(
+            [sys.executable, "client.py"], cwd=tmp_path, capture_output=True, text=True, timeout=20, check=True
+        ).stdout
+    finally:
+        running.kill()
+        running.wait()
+    # Only the times differ from run to run.
+    blank = re.compile(r"\d{10}")
+    assert blank.sub("T", output) == blank.sub("T", printed[1])

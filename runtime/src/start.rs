@@ -1,0 +1,39 @@
+//! This file answers: why could an engine not be made?
+
+use std::fmt;
+use std::io;
+
+use wsauth::config::ConfigProblem;
+
+/// Why a [`Guard`](crate::Guard) could not be made. Nothing was started.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The configuration was refused.
+    Config(ConfigProblem),
+    /// The configuration file cannot be read.
+    File(io::ErrorKind),
+    /// The configuration file is longer than 1 MiB or not UTF-8.
+    Text,
+    /// The operating system gave no random bytes.
+    NoRandomness,
+}
+
+impl From<ConfigProblem> for StartError {
+    fn from(problem: ConfigProblem) -> StartError {
+        StartError::Config(problem)
+    }
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::Config(problem) => write!(f, "{problem}"),
+            StartError::File(kind) => write!(f, "the configuration file cannot be read: {kind}"),
+            StartError::Text => f.write_str("the configuration file is longer than 1 MiB or not UTF-8"),
+            StartError::NoRandomness => f.write_str("the operating system gave no random bytes"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}

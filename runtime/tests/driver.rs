@@ -1,0 +1,176 @@
+//! This file answers: what becomes of a handshake whose answer must be fetched?
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that fails this way fails, as it should"
+)]
+
+mod support;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::json;
+use support::{Server, config, echo, serve, wall_secs};
+use wsauth::lookup::{Answer, Question, Vouched};
+use wsauth::request::{Header, Peer, Upgrade};
+use wsauth::time::WallTime;
+use wsauth::{Admitted, Event, EventKind, Progress, Reason};
+use wsauth_runtime::tungstenite::AcceptOptions;
+use wsauth_runtime::{Clock, DriverOptions, Guard, ManualClock, Resolver};
+
+/// Answers as the token says.
+#[derive(Default)]
+struct Scripted {
+    asked: AtomicUsize,
+    released: Mutex<bool>,
+    release: Condvar,
+}
+
+impl Scripted {
+    fn release(&self) {
+        *self.released.lock().unwrap() = true;
+        self.release.notify_all();
+    }
+}
+
+impl Resolver for Scripted {
+    fn resolve(&self, question: &Question) -> Answer {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        let Question::Introspection { token, .. } = question else { panic!("not asked here") };
+        match token.expose() {
+            b"good-0123456789" | b"slow-0123456789" => {
+                if token.expose().starts_with(b"slow") {
+                    thread::sleep(Duration::from_millis(300));
+                }
+                Answer::Vouched(Box::new(Vouched {
+                    subject: "ann".to_owned(),
+                    expiry: WallTime::from_secs(wall_secs() + 600),
+                    issued_at: Some(wall_secs()),
+                    token_id: None,
+                    session_id: None,
+                    client_id: None,
+                    tenant: None,
+                    permissions: vec!["chat:write".to_owned()],
+                    claims: serde_json::Map::new(),
+                }))
+            }
+            b"bad-0123456789" => Answer::Inactive,
+            b"panic-0123456789" => panic!("as the test wants"),
+            _ => {
+                let mut released = self.released.lock().unwrap();
+                while !*released {
+                    released = self.release.wait(released).unwrap();
+                }
+                Answer::Inactive
+            }
+        }
+    }
+}
+
+fn server(credentials: &str, options: DriverOptions) -> (Server, Arc<Scripted>) {
+    let guard = Guard::new(config(credentials, r#"lookup_deadline = "1s""#), Clock::system()).unwrap();
+    let resolver = Arc::new(Scripted::default());
+    assert!(guard.drive_with(Arc::clone(&resolver) as Arc<dyn Resolver>, options));
+    assert!(!guard.drive_with(Arc::clone(&resolver) as Arc<dyn Resolver>, options), "the first one stays");
+    (serve(guard, AcceptOptions::default(), echo), resolver)
+}
+
+fn ask(guard: &Guard, token: &str) -> Admitted {
+    let bearer = format!("Bearer {token}");
+    let headers = [
+        Header { name: b"Host", value: b"live.example.com" },
+        Header { name: b"Upgrade", value: b"websocket" },
+        Header { name: b"Connection", value: b"Upgrade" },
+        Header { name: b"Sec-WebSocket-Version", value: b"13" },
+        Header { name: b"Sec-WebSocket-Key", value: b"dGhlIHNhbXBsZSBub25jZQ==" },
+        Header { name: b"Authorization", value: bearer.as_bytes() },
+    ];
+    let peer = Peer::Ip([127, 0, 0, 1].into());
+    guard.handshake(0, &Upgrade { method: b"GET", target: b"/", headers: &headers, peer }).unwrap()
+}
+
+fn threads_named(prefix: &str) -> usize {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    let names = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
+    names.filter(|name| name.starts_with(prefix)).count()
+}
+
+#[test]
+fn the_answer_decides_before_the_upgrade_is_answered() {
+    let (server, resolver) = server(r#"["authorization"]"#, DriverOptions { workers: 1, queue: 8 });
+    let mut admitted = Vec::new();
+    for token in ["good-0123456789", "slow-0123456789"] {
+        let mut client = server.connect(token);
+        client.send(&json!({"type": "chat.send", "text": "hi"}));
+        assert_eq!(client.json()["text"], "hi");
+        admitted.push(client);
+    }
+    let refused = |token| server.try_connect(token).err().map(|(status, body)| (status, body["code"].clone()));
+    assert_eq!(refused("bad-0123456789"), Some((401, json!("auth_failed"))));
+    assert_eq!(refused("panic-0123456789"), Some((503, json!("unavailable"))));
+    assert_eq!(refused("hang-0123456789"), Some((503, json!("unavailable"))), "at the lookup deadline");
+    // The only worker hangs; a question behind it ends at its own deadline.
+    assert_eq!(refused("other-0123456789"), Some((503, json!("unavailable"))));
+    server.wait_for_connections(admitted.len());
+    resolver.release();
+    assert!(server.try_connect("good-0123456789").is_ok(), "the worker came back");
+}
+
+#[test]
+fn a_first_message_that_must_be_looked_up_holds_the_next_one() {
+    let (server, _) = server(r#"["first_message"]"#, DriverOptions::default());
+    let mut client = server.open(server.request().body(()).unwrap()).unwrap();
+    client.send(&json!({"type": "auth", "token": "slow-0123456789"}));
+    client.send(&json!({"type": "chat.send", "text": "held"}));
+    assert_eq!(client.json()["type"], "auth_success");
+    assert_eq!(client.json()["text"], "held");
+    let mut client = server.open(server.request().body(()).unwrap()).unwrap();
+    client.send(&json!({"type": "auth", "token": "bad-0123456789"}));
+    assert_eq!(client.until_closed().0, 4001);
+}
+
+#[test]
+fn a_full_queue_is_unavailable_at_once() {
+    // Time stands still: nothing here is refused because its deadline came.
+    let clock = ManualClock::new(wall_secs() * 1000);
+    let guard = Guard::with_clock(config(r#"["authorization"]"#, ""), clock).unwrap();
+    let resolver = Arc::new(Scripted::default());
+    guard.drive_with(Arc::clone(&resolver) as Arc<dyn Resolver>, DriverOptions { workers: 1, queue: 1 });
+    let mut events = Vec::new();
+    assert_eq!(ask(&guard, "hang-0-0123456789").progress, Progress::Authenticating);
+    while resolver.asked.load(Ordering::SeqCst) == 0 {
+        thread::sleep(Duration::from_millis(1));
+    }
+    let _queued = ask(&guard, "hang-1-0123456789");
+    guard.poll(0, 16, &mut events).unwrap();
+    assert_eq!(events, [], "one at the worker, one in the queue");
+    let third = ask(&guard, "hang-2-0123456789").connection;
+    guard.poll(0, 16, &mut events).unwrap();
+    let [Event { connection, kind: EventKind::Refused { refusal, .. } }] = events.as_slice() else {
+        panic!("{events:?}")
+    };
+    assert_eq!((*connection, refusal.reason), (third, Reason::SourceUnavailable));
+    resolver.release();
+}
+
+#[test]
+fn workers_start_with_the_first_question_and_end_with_the_guard() {
+    let guard = Guard::new(config(r#"["authorization"]"#, ""), Clock::system()).unwrap();
+    let resolver = Arc::new(Scripted::default());
+    guard.drive_with(Arc::clone(&resolver) as Arc<dyn Resolver>, DriverOptions { workers: 3, queue: 8 });
+    assert_eq!(Arc::strong_count(&resolver), 2);
+    assert_eq!(ask(&guard, "good-0123456789").progress, Progress::Authenticating);
+    let mut events = Vec::new();
+    while events.is_empty() {
+        guard.poll(0, 16, &mut events).unwrap();
+        thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(events[0].kind, EventKind::Ready);
+    assert!(threads_named("wsauth-lookup") >= 3);
+    drop(guard);
+    assert_eq!(Arc::strong_count(&resolver), 1, "the workers are joined, and what they held is gone");
+}
