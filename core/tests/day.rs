@@ -78,7 +78,7 @@ struct Day {
 fn rules(number: u64) -> Json {
     config(json!({
         "connection": { "idle": "1h", "max_age": "30d" },
-        "messages": { "ping": "public", "extra": if number % 2 == 0 { "p:a" } else { "p:b" } },
+        "messages": { "ping": "public", "extra": if number.is_multiple_of(2) { "p:a" } else { "p:b" } },
         "limits": { "messages_per_user": { "count": 10, "per": "60s", "burst": 10 }, "strikes": 50 },
     }))
 }

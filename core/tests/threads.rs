@@ -102,7 +102,7 @@ impl Scene {
             _ => (self.engine.authorize(peer.id, "a", &[], self.now).is_ok(), true),
         };
         assert!(!(over && allowed), "allowed after its end had returned");
-        let still = version % 2 == 0 && version == peer.version.load(Ordering::SeqCst);
+        let still = version.is_multiple_of(2) && version == peer.version.load(Ordering::SeqCst);
         if needs_a && still && !permitted && !peer.refreshed.load(Ordering::SeqCst) {
             assert!(!allowed, "allowed after its permission was taken");
         }
