@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use crate::audit::{AuditEvent, AuditQueue};
 use crate::config::{Config, ConfigProblem};
@@ -50,6 +51,8 @@ pub struct Engine {
     pub(crate) brute_force: BruteForce,
     pub(crate) sets: PermissionSets,
     pub(crate) revocations: RevocationTable,
+    /// The latest end of any credential admitted so far, in wall milliseconds: a revocation outlives it.
+    pub(crate) latest_expiry: AtomicU64,
     pub(crate) lookups: Lookups,
     pub(crate) audit: AuditQueue,
     pub(crate) metrics: Metrics,
@@ -84,6 +87,7 @@ impl Engine {
             brute_force: BruteForce::new(limits.max_tracked),
             sets: PermissionSets::new(connection.max_connections.saturating_add(SPARE_SETS)),
             revocations: RevocationTable::new(seed.derive("revocations"), revocation.max_rules),
+            latest_expiry: AtomicU64::new(0),
             lookups: Lookups::new(),
             audit: AuditQueue::new(audit.max_events),
             metrics: Metrics::new(),

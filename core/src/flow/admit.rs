@@ -4,6 +4,7 @@
 //! that comes at any moment either is seen by the look, or finds the connection in the index.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crate::config::UserLimitPolicy;
 use crate::connection::{Cold, ConnectionId, Grant, Guard, RefreshState, State, Timetable};
@@ -113,6 +114,7 @@ pub(crate) fn commit_grant(
         policy_epoch: rules.epoch,
     };
     swap(engine, guard, grant)?;
+    engine.latest_expiry.fetch_max(identity.expiry.0, Ordering::SeqCst);
     guard.timetable = timetable;
     guard.refresh = RefreshState::default();
     Ok(())

@@ -283,6 +283,6 @@ pub(crate) fn refuse_pending(
     if guard.terminal.is_some() {
         return;
     }
-    report::pending_refused(engine, rules, id, guard, refusal, now);
+    report::pending_refused(engine, rules, guard, refusal.reason, now);
     close::close(engine, id, guard, refusal, now);
 }

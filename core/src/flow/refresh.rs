@@ -152,8 +152,12 @@ fn put_in_force(
     let permissions = Arc::new(PermissionSet::from_texts(identity.permissions.iter().cloned()));
     admit::require_to_connect(rules, &permissions)?;
     let diff = PermissionDiff::between(&guard.held_permissions, &identity.permissions);
-    if !rules.config.refresh.widen && !diff.added.is_empty() {
-        return Err(Reason::PermissionsWidened.into());
+    if !rules.config.refresh.widen {
+        // Credential against credential: what the host has set since is its own affair.
+        let old = guard.identity.as_ref().map_or(&[][..], |old| &old.permissions);
+        if !PermissionDiff::between(old, &identity.permissions).added.is_empty() {
+            return Err(Reason::PermissionsWidened.into());
+        }
     }
     // The index first, then the look (RULES 4): a revocation published before is seen here, also one that came
     // while the token was being verified; a later one waits for our lock and finds the connection.

@@ -43,20 +43,9 @@ pub(crate) fn handshake_refused(
     }
 }
 
-/// A connection that was authenticating, or awaiting its first message, is not let in.
-pub(crate) fn pending_refused(
-    engine: &Engine,
-    rules: &Rules,
-    id: ConnectionId,
-    cold: &Cold,
-    refusal: Refusal,
-    now: Now,
-) {
-    engine.metrics.refuse(Stage::Handshake, refusal.reason);
-    let mut event = of_connection(AuditKind::HandshakeRefused, id, cold, now);
-    event.reason = Some(refusal.reason);
-    engine.audit.push(event);
-    count_failure(engine, rules, cold.peer.address, refusal.reason, now);
+/// A connection that was authenticating, or awaiting its first message, failed. Its end is audited by [`closing`].
+pub(crate) fn pending_refused(engine: &Engine, rules: &Rules, cold: &Cold, reason: Reason, now: Now) {
+    count_failure(engine, rules, cold.peer.address, reason, now);
 }
 
 pub(crate) fn message_refused(
@@ -115,13 +104,15 @@ pub(crate) fn permissions_changed(engine: &Engine, id: ConnectionId, cold: &Cold
     engine.audit.push(with_diff(of_connection(AuditKind::PermissionsChanged, id, cold, now), diff));
 }
 
-/// We decided that a live connection ends.
+/// We decided that a connection ends; one that never was live was refused at its handshake.
 pub(crate) fn closing(engine: &Engine, id: ConnectionId, cold: &mut Cold, refusal: Refusal, now: Now) {
-    engine.metrics.refuse(Stage::Close, refusal.reason);
+    let was_live = cold.identity.is_some();
+    engine.metrics.refuse(if was_live { Stage::Close } else { Stage::Handshake }, refusal.reason);
     if refusal.reason == Reason::Revoked {
         engine.metrics.add(Count::RevokedConnection);
     }
-    let mut event = of_connection(AuditKind::Closed, id, cold, now);
+    let kind = if was_live { AuditKind::Closed } else { AuditKind::HandshakeRefused };
+    let mut event = of_connection(kind, id, cold, now);
     event.reason = Some(refusal.reason);
     engine.audit.push(event);
 }

@@ -5,7 +5,7 @@ use wsauth::audit::AuditKind;
 use wsauth::lookup::{Answer, LookupId, Question};
 use wsauth::{EventKind, Progress, Reason, Refreshed, Revocation, Withheld};
 
-use crate::shared::world::{World, key_set, opaque_issuer, remote_issuer, token_of_fetched};
+use crate::shared::world::{START, World, key_set, opaque_issuer, remote_issuer, token_of_fetched};
 use crate::shared::{ISSUER, Request, config};
 
 const PING: &str = r#"{"type":"ping"}"#;
@@ -23,7 +23,12 @@ fn opaque() -> World {
 }
 
 fn sessions() -> World {
+    sessions_beside(config(json!({}))["issuer"].clone())
+}
+
+fn sessions_beside(issuer: serde_json::Value) -> World {
     World::new(json!({
+        "issuer": issuer,
         "sessions": {},
         "handshake": {
             "credentials": ["cookie"], "cookie": { "name": "__Host-ws", "holds": "session" },
@@ -408,4 +413,34 @@ fn what_is_refused_after_a_lookup_is_audited_once() {
     assert_eq!(refused, 1, "{trail:?}");
     assert!(world.end(id).is_some());
     assert!(world.close(id));
+}
+
+/// No issuer bounds the life of a session: what revokes it must outlive it all the same (RULES 31).
+#[test]
+fn a_revoked_session_of_a_month_stays_revoked() {
+    let mut issuer = config(json!({}))["issuer"].clone();
+    issuer[0]["max_lifetime"] = json!("1h");
+    let mut world = sessions_beside(issuer);
+    let month = 30 * 86_400;
+    let id = with_session(&world, "abcdef0123456789").unwrap().connection;
+    vouch(&world, "ann", month);
+    let what = Revocation::Subject { issuer: "session", subject: "ann", issued_before: None };
+    assert_eq!(world.engine.revoke(what, world.now).closed, 1);
+    world.engine.closed(id, world.now);
+    world.advance_ms(20 * 86_400_000);
+    let mut word = world.vouched("ann", 86_400);
+    word.issued_at = Some(START);
+    let id = with_session(&world, "abcdef0123456789").unwrap().connection;
+    world.engine.answer(world.lookup(), Answer::Vouched(Box::new(word)), world.now).unwrap();
+    assert!(!world.may_say(id, "ping"), "the store was not told");
+}
+
+/// Every decision once: a connection that never was live is refused, it does not end as well.
+#[test]
+fn a_session_that_is_unknown_is_audited_once() {
+    let world = sessions();
+    let _ = with_session(&world, "abcdef0123456789").unwrap();
+    world.engine.answer(world.lookup(), Answer::Inactive, world.now).unwrap();
+    let told: Vec<_> = world.engine.audit(9, world.now).into_iter().map(|event| (event.kind, event.reason)).collect();
+    assert_eq!(told, [(AuditKind::HandshakeRefused, Some(Reason::SessionUnknown))]);
 }
