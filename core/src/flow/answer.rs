@@ -178,8 +178,11 @@ fn judge(
             Err(TokenVerdict::Opaque { .. }) => Err(Reason::TokenOpaque.into()),
         },
         (Question::Introspection { issuer, .. }, Answer::Vouched(vouched)) => {
-            // A reload may have taken the issuer away since it was asked.
+            // A reload may have taken the issuer away since it was asked, or its word for opaque tokens.
             let config = rules.issuer(issuer).ok_or(Reason::IssuerUnknown)?.config();
+            if !config.opaque {
+                return Err(Reason::TokenOpaque.into());
+            }
             Ok(Identity::from_vouched(vouched, Arc::clone(issuer), asked.source, config.wildcards, now.wall)?)
         }
         (Question::Session { .. }, Answer::Vouched(vouched)) => {

@@ -117,7 +117,8 @@ pub(crate) fn commit(
 }
 
 /// The source of the credential says again what holds (RULES 29), which may also be an earlier end or fewer
-/// permissions. No activity of the peer, so it keeps nobody from being idle (RULES 25).
+/// permissions. No activity of the peer, so it keeps nobody from being idle (RULES 25). Where `refresh.widen` is
+/// off, what it would add is left out: the peer asked for nothing that could be refused.
 pub(crate) fn renew(
     engine: &Engine,
     rules: &Rules,
@@ -129,6 +130,9 @@ pub(crate) fn renew(
     let Some(old) = guard.identity.clone() else { return Err(Reason::FaultInternal.into()) };
     identity.source = old.source;
     require_same_identity(&old, &identity)?;
+    if !rules.config.refresh.widen {
+        identity.permissions.retain(|permission| guard.held_permissions.contains(permission));
+    }
     if identity.expiry == old.expiry && identity.permissions == old.permissions {
         // Asked again after half of what is left, and never more often than one that does not answer.
         let half = Timetable::plan(old.expiry, rules.config.refresh.lead_ms, 0, now).ask_at;

@@ -444,3 +444,43 @@ fn a_session_that_is_unknown_is_audited_once() {
     let told: Vec<_> = world.engine.audit(9, world.now).into_iter().map(|event| (event.kind, event.reason)).collect();
     assert_eq!(told, [(AuditKind::HandshakeRefused, Some(Reason::SessionUnknown))]);
 }
+
+#[test]
+fn an_issuer_that_takes_no_opaque_tokens_any_more_vouches_for_none() {
+    let mut world = opaque();
+    let id = world.connect("opaque-0123456789abcdef").unwrap();
+    let lookup = world.lookup();
+    world.reload(&config(json!({}))).unwrap();
+    let word = world.vouched("ann", 600);
+    world.engine.answer(lookup, Answer::Vouched(Box::new(word)), world.now).unwrap();
+    assert!(!world.may_say(id, "ping"));
+    assert_eq!(world.end(id).unwrap().0, Reason::TokenOpaque);
+}
+
+/// The session is not gone because it gained something that the connection may not gain.
+#[test]
+fn what_a_session_gains_is_left_out_where_widening_is_refused() {
+    for widen in [true, false] {
+        let mut world = World::new(json!({
+            "refresh": { "widen": widen },
+            "messages": { "ping": "public", "a": "p:a", "b": "p:b" },
+            "sessions": {},
+            "handshake": {
+                "credentials": ["cookie"], "cookie": { "name": "__Host-ws", "holds": "session" },
+                "origins": ["https://app.example.com"], "trusted_proxies": [],
+            },
+        }));
+        let id = with_session(&world, "abcdef0123456789").unwrap().connection;
+        let mut word = world.vouched("ann", 600);
+        word.permissions = vec!["p:a".to_owned()];
+        world.engine.answer(world.lookup(), Answer::Vouched(Box::new(word.clone())), world.now).unwrap();
+        world.run_ms(300_000);
+        word.permissions.push("p:b".to_owned());
+        word.expiry = word.expiry.plus(600_000);
+        world.engine.answer(world.lookup(), Answer::Vouched(Box::new(word)), world.now).unwrap();
+        world.run_ms(500_000);
+        assert!(world.may_say(id, "a"), "longer");
+        assert_eq!(world.may_say(id, "b"), widen, "and wider only where that is allowed");
+        assert_eq!(world.end(id), None);
+    }
+}

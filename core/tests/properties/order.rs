@@ -28,7 +28,7 @@ enum Step {
     SetSubject(u8, u8),
     Closed(usize),
     Poll,
-    MoveWall(i64),
+    SetWall(i64),
     Advance(u64),
     Reload(Policy),
     BadReload,
@@ -106,7 +106,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0u8..3, 0u8..16).prop_map(|(subject, mask)| Step::SetSubject(subject, mask)),
         2 => any::<usize>().prop_map(Step::Closed),
         4 => Just(Step::Poll),
-        2 => prop_oneof![-100_000i64..100_000, -3_000i64..3_000].prop_map(Step::MoveWall),
+        2 => prop_oneof![-100_000i64..100_000, -3_000i64..3_000].prop_map(Step::SetWall),
         8 => prop_oneof![0u64..2_000, 0u64..200_000].prop_map(Step::Advance),
         2 => policy.prop_map(Step::Reload),
         1 => Just(Step::BadReload),
@@ -218,7 +218,7 @@ impl Pair {
                 }
             }
             Step::Poll => self.poll(),
-            Step::MoveWall(ms) => self.world.step_wall(*ms),
+            Step::SetWall(ms) => self.world.step_wall(*ms),
             Step::Advance(ms) => self.world.advance_ms(*ms),
             Step::Reload(policy) => {
                 self.world.reload(&policy.config()).unwrap();
