@@ -302,8 +302,8 @@ impl Engine {
     /// Puts another configuration in force, as a whole. A bad one is refused and the old one stays. Bounds of
     /// tables (connections, tracked peers, revocations, audit, shards) stay those of the start.
     ///
-    /// Live connections keep their grant; what they may do is compiled anew at their next message. Those whose
-    /// issuer is gone are closed, those whose key is gone are asked to refresh (RULES 6, 30).
+    /// Live connections keep their grant; what they may do is compiled anew at their next call, and those whose
+    /// issuer is gone end there. Those whose key is gone are asked to refresh at once (RULES 6, 30).
     pub fn reload(&self, config: Config, now: Now) -> Result<(), ConfigProblem> {
         config.require_safe()?;
         let mut removed = Vec::new();
