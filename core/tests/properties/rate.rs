@@ -21,7 +21,7 @@ proptest! {
             .map(|weight| (format!("w{weight}"), json!({ "permissions": ["public"], "weight": weight })))
             .collect();
         let mut world = World::new(json!({ "messages": weights, "limits": {
-            "strikes": 1_000_000,
+            "strikes": 10_000,
             "messages_per_user": { "count": count, "per": format!("{seconds}s"), "burst": burst },
         }}));
         let ids = [world.live("ann", 86_400), world.live("ann", 86_400)];
