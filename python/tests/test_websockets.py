@@ -4,6 +4,8 @@ import asyncio
 import base64
 import json
 import logging
+import socket as tcp
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -245,6 +247,12 @@ def test_a_handshake_that_dies_half_way_gives_its_permit_back(world: World) -> N
                 _, writer = await asyncio.open_connection("127.0.0.1", here.port)
                 writer.write(request.replace(b";;;", b"x"))
                 writer.transport.abort()
+            # And already when it is accepted.
+            for _ in range(30):
+                early = tcp.create_connection(("127.0.0.1", here.port))
+                early.sendall(request.replace(b";;;", b"x"))
+                early.setsockopt(tcp.SOL_SOCKET, tcp.SO_LINGER, struct.pack("ii", 1, 0))
+                early.close()
             # Half a request.
             _, writer = await asyncio.open_connection("127.0.0.1", here.port)
             writer.write(request[:100])
@@ -254,6 +262,7 @@ def test_a_handshake_that_dies_half_way_gives_its_permit_back(world: World) -> N
             await here.empty()
             async with here.client() as socket:
                 await expect(socket, "auth_success")
+            assert "misuse_peer" not in "".join(world.engine.audit_lines())
 
     run(main)
 

@@ -104,17 +104,15 @@ class Guard:
         """Decides the upgrade."""
         if not isinstance(connection, self.create_connection):
             raise MisuseError("serve() needs create_connection=guard.create_connection too")
+        if (peer := _peer(connection)) is None:
+            # The socket is gone already: nothing to decide, and nobody to tell.
+            return connection.respond(500, "internal server error\n")
         try:
             auth = self.engine.start_handshake(
-                request.path, request.headers.raw_items(), _peer(connection), request.method, self._shard
+                request.path, request.headers.raw_items(), peer, request.method, self._shard
             )
         except Refused as refusal:
             return self._refused(connection, refusal)
-        except MisuseError as error:
-            if error.reason != "misuse_peer":
-                raise
-            # The socket is gone already; there is nobody to tell and nothing to log.
-            return connection.respond(500, "internal server error\n")
         connection._admit(auth)
         if auth.progress == "authenticating":
             try:
