@@ -8,18 +8,19 @@ use parking_lot::Mutex;
 
 use crate::connection::ConnectionId;
 use crate::limit::Fingerprint;
+use crate::limit::hash::{Uniform, give_back};
 
 const SHARDS: usize = 16;
 
 /// Connections by fingerprint, oldest first. As large as the connection table, no larger.
 #[derive(Debug)]
 pub(crate) struct Index {
-    shards: Vec<Mutex<HashMap<Fingerprint, Vec<ConnectionId>>>>,
+    shards: Vec<Mutex<HashMap<Fingerprint, Vec<ConnectionId>, Uniform>>>,
 }
 
 impl Index {
     pub(crate) fn new() -> Index {
-        Index { shards: (0..SHARDS).map(|_| Mutex::new(HashMap::new())).collect() }
+        Index { shards: (0..SHARDS).map(|_| Mutex::default()).collect() }
     }
 
     /// Adds a connection and returns how many there are now; with a limit, refuses instead of exceeding it.
@@ -43,6 +44,7 @@ impl Index {
             entries.retain(|entry| *entry != id);
             if entries.is_empty() {
                 shard.remove(&key);
+                give_back(&mut shard);
             }
         }
     }
@@ -58,7 +60,7 @@ impl Index {
         self.shards.iter().map(|shard| shard.lock().len()).sum()
     }
 
-    fn shard(&self, key: Fingerprint) -> Option<&Mutex<HashMap<Fingerprint, Vec<ConnectionId>>>> {
+    fn shard(&self, key: Fingerprint) -> Option<&Mutex<HashMap<Fingerprint, Vec<ConnectionId>, Uniform>>> {
         self.shards.get(key.bucket(SHARDS))
     }
 }

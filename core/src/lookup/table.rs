@@ -1,11 +1,12 @@
 //! This file answers: which questions are out, who waits for each, and may it be asked again?
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use parking_lot::Mutex;
 
 use crate::connection::ConnectionId;
 use crate::limit::Fingerprint;
+use crate::limit::hash::Uniform;
 use crate::lookup::{Lookup, LookupId, Question};
 use crate::time::MonoTime;
 
@@ -47,12 +48,12 @@ struct Inner {
     next: u64,
     /// Not yet given to the driver.
     queue: VecDeque<LookupId>,
-    out: HashMap<LookupId, Out>,
+    out: BTreeMap<LookupId, Out>,
     /// One flight a question: the same question is joined, not asked twice.
-    by_key: HashMap<Fingerprint, LookupId>,
+    by_key: HashMap<Fingerprint, LookupId, Uniform>,
     /// Questions in the order of their deadline.
     deadlines: VecDeque<(MonoTime, LookupId)>,
-    cool_down: HashMap<Fingerprint, MonoTime>,
+    cool_down: HashMap<Fingerprint, MonoTime, Uniform>,
 }
 
 #[derive(Debug)]
