@@ -274,8 +274,8 @@ impl Engine {
     pub fn is_near_expiry(&self, connection: ConnectionId, now: Now) -> bool {
         let seen = self.table.find(connection).and_then(|slot| slot.record().read(connection.generation()));
         seen.is_none_or(|seen| {
-            seen.grant.wall_expiry.since(now.wall) < FINE_CLOCK_MS
-                || seen.grant.mono_expiry.since(now.mono) < FINE_CLOCK_MS
+            seen.grant.wall_expiry.since(now.wall) <= FINE_CLOCK_MS
+                || seen.grant.mono_expiry.since(now.mono) <= FINE_CLOCK_MS
         })
     }
 
