@@ -32,7 +32,7 @@ static wsauth_connection share(int me, wsauth_connection mine)
     wsauth_connection other;
     pthread_mutex_lock(&seen_lock);
     seen[me] = mine;
-    other = seen[(me + 1) % THREADS];
+    other = seen[(me + 1) % THREADS] ? seen[(me + 1) % THREADS] : mine;
     pthread_mutex_unlock(&seen_lock);
     return other;
 }
@@ -40,7 +40,7 @@ static wsauth_connection share(int me, wsauth_connection mine)
 static void *work(void *argument)
 {
     int me = (int)(size_t)argument, round;
-    char bearer[2048], subject[16], text[8192];
+    char bearer[2048], subject[16], text[65536];
     upgrade u;
     wsauth_event events[8];
     wsauth_decision decision;
