@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 static ASKED: AtomicBool = AtomicBool::new(false);
 
 /// Makes the next call panic.
+#[allow(unreachable_pub, reason = "reached from C")]
 #[unsafe(no_mangle)]
 pub extern "C" fn wsauth_test_panic_next() {
     ASKED.store(true, Ordering::Relaxed);

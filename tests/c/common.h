@@ -15,11 +15,11 @@
 #define MAYBE_UNUSED
 #endif
 
-static int passed, failed;
+static MAYBE_UNUSED int passed, failed;
 
 #define CHECK(condition) check((condition) ? 1 : 0, #condition, __FILE__, __LINE__)
 
-static void check(int good, const char *what, const char *file, int line)
+static MAYBE_UNUSED void check(int good, const char *what, const char *file, int line)
 {
     if (good) {
         passed++;
@@ -42,7 +42,7 @@ static MAYBE_UNUSED void is(wsauth_result result, wsauth_result expected, const 
     }
 }
 
-static int summary(const char *name)
+static MAYBE_UNUSED int summary(const char *name)
 {
     printf("%s: %d passed, %d failed\n", name, passed, failed);
     return failed != 0;
