@@ -11,11 +11,11 @@ use wsauth_runtime::{ManualClock, StartError};
 
 use crate::abi::wsauth_bytes;
 use crate::boundary::{No, call, caught};
-use crate::fork;
 use crate::life::{Life, wsauth_engine};
 use crate::out::{Buffer, Out};
 use crate::result::wsauth_result;
 use crate::view::{self, MAX_DOCUMENT, MAX_TEXT};
+use crate::{fork, reason};
 
 /// What a manual clock of the runtime starts at; in C it starts at 0.
 const MONO_ORIGIN: u64 = 1_000_000_000;
@@ -354,6 +354,7 @@ fn make(
 ) -> Result<(), No> {
     let mut out = out.require()?;
     problem.require()?;
+    reason::prepare();
     if !fork::register() {
         return Err(Reason::FaultInternal.into());
     }

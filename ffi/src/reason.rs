@@ -170,6 +170,11 @@ static EMPTY: Texts = handled(c"handled_empty", c"nothing is waiting");
 static PENDING: Texts = handled(c"handled_pending", c"somebody is asked first; the outcome comes as an event");
 static UNKNOWN: Texts = handled(c"unknown", c"this number is no result of this library");
 
+/// Makes the copies now: a fork in the middle of making them would leave a child waiting for ever.
+pub(crate) fn prepare() {
+    LazyLock::force(&TEXTS);
+}
+
 /// The texts of a result.
 pub(crate) fn texts(result: wsauth_result) -> &'static Texts {
     match result {

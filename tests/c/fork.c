@@ -97,7 +97,12 @@ int main(void)
             alarm(20);
             _exit(in_child(shared, bearer, c, fd));
         }
-        clean += wait_for(child) == 0;
+        {
+            int code = wait_for(child);
+            clean += code == 0;
+            if (code != 0)
+                printf("child %d: %d\n", i, code);
+        }
     }
     stop = 1;
     pthread_join(thread, NULL);

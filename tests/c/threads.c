@@ -67,7 +67,7 @@ static void *work(void *argument)
         result = wsauth_authorize_deliveries(engine, both, 2, raw("chat.message"), 12, NULL, 0, both, &n);
         EXPECT(result == WSAUTH_OK && n <= 2, result);
         (void)!wsauth_connection_identity(engine, other, text, sizeof text, NULL);
-        (void)!wsauth_refresh(engine, other, raw(bearer), strlen(bearer), NULL);
+        (void)!wsauth_refresh(engine, out.connection, raw(bearer), strlen(bearer), NULL);
         result = wsauth_poll(engine, 0, events, 8, sizeof *events, &n, NULL);
         EXPECT(ok_or(result, WSAUTH_MISUSE_BUSY, WSAUTH_OK), result);
         if (round % 10 == 3) {

@@ -10,7 +10,7 @@
  *   end                  prints the ID and the name of the first result that was not WSAUTH_OK, or `accepted` */
 #include "common.h"
 
-enum { MAX_WORDS = 64, MAX_HEADERS = 512 };
+enum { MAX_WORDS = 64, MAX_HEADERS = 4096 };
 
 static char *words[MAX_WORDS];
 static wsauth_bytes values[MAX_WORDS];
@@ -24,7 +24,7 @@ static wsauth_connection connection;
 static wsauth_result result;
 
 /* Everything a vector's lines point to lives until its end. */
-static char *kept[4096];
+static char *kept[8192];
 static size_t kept_count;
 
 static char *line_in(void)
