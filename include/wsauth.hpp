@@ -263,7 +263,7 @@ result<std::string> copied(std::size_t room, Call call) {
         std::size_t needed = 0;
         why = status(call(&text[0], text.size() + 1, &needed));
         if (why.ok()) {
-            text.resize(needed - 1);
+            text.resize(needed > 0 ? needed - 1 : 0);
             return text;
         }
         if (why != WSAUTH_HANDLED_BUFFER || needed == 0) break;
@@ -468,8 +468,8 @@ public:
         return status(::wsauth_connection_set_permissions(engine_.get(), id_, views.data(), views.size()));
     }
 
-    /* Notes that the peer is there, on a pong. Delivered messages are noted anyway. */
-    status touch() const noexcept { return status(::wsauth_connection_touch(engine_.get(), id_)); }
+    /* Notes that the peer is there, on a pong. Delivered messages are noted anyway. Whether it was live. */
+    bool touch() const noexcept { return ::wsauth_connection_touch(engine_.get(), id_) == WSAUTH_OK; }
 
     /* Who it is: one JSON object of verified facts, described in wsauth.h. Holds no token. */
     result<std::string> identity() const {
