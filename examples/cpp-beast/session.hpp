@@ -14,6 +14,7 @@
 #include <atomic>
 #include <chrono>
 #include <deque>
+#include <exception>
 #include <memory>
 #include <optional>
 #include <string>
@@ -59,6 +60,18 @@ private:
 };
 
 class session : public std::enable_shared_from_this<session> {
+    /// A handler that keeps this session alive. What it throws - out of memory - ends this session and no other.
+    template <class Handler>
+    auto then(Handler handler) {
+        return [self = shared_from_this(), handler = std::move(handler)](auto... outcome) {
+            try {
+                handler(*self, outcome...);
+            } catch (const std::exception &) {
+                self->drop();
+            }
+        };
+    }
+
 public:
     session(tcp::socket socket, const wsauth::engine &engine, std::uint32_t shard, host &host, std::atomic<int> &sockets)
         : place_(sockets), engine_(engine), shard_(shard), host_(host), ws_(std::move(socket)),
@@ -71,9 +84,8 @@ public:
     void start() {
         give(request_time);
         parser_.header_limit(max_request);
-        http::async_read_header(ws_.next_layer(), input_, parser_, [self = shared_from_this()](auto error, std::size_t) {
-            self->decide(error);
-        });
+        http::async_read_header(ws_.next_layer(), input_, parser_,
+                                then([](session &self, auto error, std::size_t) { self.decide(error); }));
     }
 
     /// Does what wsauth says.
@@ -121,8 +133,10 @@ private:
     // The same bounds as in wsauth's other servers.
     static constexpr std::chrono::seconds request_time{10}, stall_time{5}, close_time{2}, ping_time{40};
     static constexpr std::size_t max_waiting = 1 << 20;
-    // Above wsauth's own bounds, so that it is the one to refuse; raise max_message with message.max_bytes.
-    static constexpr std::size_t max_request = 96 << 10, max_message = 128 << 10;
+    // Beast throws where one header field has 64 KiB; wsauth takes less.
+    static constexpr std::size_t max_request = 60 << 10;
+    // Above message.max_bytes, so that wsauth is the one to refuse.
+    static constexpr std::size_t max_message = 128 << 10;
 
     enum class phase {
         asking,     // the request, and who it is
@@ -174,20 +188,20 @@ private:
         phase_ = phase::refusing;
         give(close_time);
         auto text = std::make_shared<std::string>(std::move(response));
-        asio::async_write(ws_.next_layer(), asio::buffer(*text), [self = shared_from_this(), text](auto error, std::size_t) {
-            if (error) return self->drop();
-            self->ws_.next_layer().shutdown(tcp::socket::shutdown_send, error);
-            self->linger();
-        });
+        asio::async_write(ws_.next_layer(), asio::buffer(*text), then([text](session &self, auto error, std::size_t) {
+            if (error || self.phase_ == phase::gone) return self.drop();
+            self.ws_.next_layer().shutdown(tcp::socket::shutdown_send, error);
+            self.linger();
+        }));
     }
 
     /// Lets the peer close first: a socket closed with bytes unread takes the answer back.
     void linger() {
         input_.clear();
-        ws_.next_layer().async_read_some(input_.prepare(4096), [self = shared_from_this()](auto error, std::size_t) {
-            if (error || self->phase_ == phase::gone) return self->drop();
-            self->linger();
-        });
+        ws_.next_layer().async_read_some(input_.prepare(4096), then([](session &self, auto error, std::size_t) {
+            if (error || self.phase_ == phase::gone) return self.drop();
+            self.linger();
+        }));
     }
 
     void upgrade() {
@@ -208,13 +222,13 @@ private:
             ws_.set_option(websocket::stream_base::decorator([this](websocket::response_type &response) {
                 response.set(http::field::sec_websocket_protocol, subprotocol_);
             }));
-        ws_.async_accept(parser_.get(), [self = shared_from_this()](auto error) {
-            if (error || self->phase_ == phase::gone) return self->drop();
-            self->phase_ = phase::open;
-            if (!self->ending_) self->patience_.cancel();
-            self->write();
-            if (!self->ending_) self->read();
-        });
+        ws_.async_accept(parser_.get(), then([](session &self, auto error) {
+            if (error || self.phase_ == phase::gone) return self.drop();
+            self.phase_ = phase::open;
+            if (!self.ending_) self.patience_.cancel();
+            self.write();
+            if (!self.ending_) self.read();
+        }));
     }
 
     /// Authenticated after a question: the upgrade was held back, or a message was.
@@ -224,12 +238,12 @@ private:
     }
 
     void read() {
-        ws_.async_read(input_, [self = shared_from_this()](auto error, std::size_t) {
+        ws_.async_read(input_, then([](session &self, auto error, std::size_t) {
             // With a close on its way, the close reads on.
-            if (error && self->ending_ && error == asio::error::operation_aborted) return;
-            if (error || self->phase_ == phase::gone) return self->drop();
-            self->offer();
-        });
+            if (error && self.ending_ && error == asio::error::operation_aborted) return;
+            if (error || self.phase_ == phase::gone) return self.drop();
+            self.offer();
+        }));
     }
 
     /// Asks wsauth about one message.
@@ -270,15 +284,15 @@ private:
         pop();
         writing_ = true;
         stall_.expires_after(stall_time);
-        stall_.async_wait([self = shared_from_this()](auto error) {
-            if (!error) self->drop();
-        });
-        ws_.async_write(asio::buffer(*text), [self = shared_from_this(), text](auto error, std::size_t) {
-            self->writing_ = false;
-            self->stall_.cancel();
-            if (error || self->phase_ == phase::gone) return self->drop();
-            self->write();
-        });
+        stall_.async_wait(then([](session &self, auto error) {
+            if (!error) self.drop();
+        }));
+        ws_.async_write(asio::buffer(*text), then([text](session &self, auto error, std::size_t) {
+            self.writing_ = false;
+            self.stall_.cancel();
+            if (error || self.phase_ == phase::gone) return self.drop();
+            self.write();
+        }));
     }
 
     bool is_still_allowed(const outgoing &one) const {
@@ -292,15 +306,15 @@ private:
 
     void close() {
         if (std::exchange(closing_, true)) return;
-        ws_.async_close(*ending_, [self = shared_from_this()](auto) { self->drop(); });
+        ws_.async_close(*ending_, then([](session &self, auto) { self.drop(); }));
     }
 
     /// Cuts off what has not come on after a while.
     void give(std::chrono::seconds time) {
         patience_.expires_after(time);
-        patience_.async_wait([self = shared_from_this()](auto error) {
-            if (!error) self->drop();
-        });
+        patience_.async_wait(then([](session &self, auto error) {
+            if (!error) self.drop();
+        }));
     }
 
     place place_;
