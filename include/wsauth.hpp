@@ -5,14 +5,14 @@
  * WHAT CANNOT BE FORGOTTEN
  *   A status, verdict, admission or result that nobody looks at is a compiler warning. Each one denies when it is made
  *   of nothing. A verdict gives the message only when it may be delivered, a refused admission holds no connection, a
- *   failed result holds a value that denies: an empty connection or engine, for which every call is misuse. No access is
- *   undefined behaviour, and none aborts.
+ *   failed result holds a value that denies: an empty engine, for which every call is misuse. No access is undefined
+ *   behaviour, and none aborts.
  *
  * WHO OWNS WHAT
  *   engine and connection move and do not copy. ~connection says that the socket is gone; so keep it beside the socket.
- *   A connection keeps its engine alive: they may be destroyed in any order. Everything that goes in is borrowed for the
- *   call; string_views that come out live as long as the object that gave them, those of an event until the handler
- *   returns, names of a status for ever.
+ *   A connection keeps its engine alive: they may be destroyed in any order. Everything that goes in is borrowed for
+ *   the call; string_views that come out live as long as the object that gave them, those of an event until the handler
+ *   returns, names of a status for ever. A verdict's payload is the message itself: it lives as long as that does.
  *
  * THREADS
  *   As in wsauth.h: all const members of engine and connection, from any thread, at any time. Moving and destroying are
@@ -172,7 +172,7 @@ public:
         return number_ < 10000 ? wsauth::category::fault : static_cast<wsauth::category>(number_ / 1000);
     }
 
-    /* Its name, and one sentence: for the operator's log. Static text. Cost: one small search. So with the next ones. */
+    /* Its name, and one sentence: for the log. Static text, as the next ones.   Cost: a small search. */
     std::string_view name() const noexcept { return detail::name(::wsauth_reason_name(number_)); }
     std::string_view text() const noexcept { return detail::name(::wsauth_reason_text(number_)); }
 
@@ -566,7 +566,7 @@ struct event {
 struct [[nodiscard]] served {
     status why;            /* WSAUTH_MISUSE_BUSY while another thread serves this shard */
     std::size_t count = 0; /* events handed to the handler */
-    int timeout_ms = 100;  /* serve again after this at the latest: -1 for ever, 0 when more waits; 100 after a failure */
+    int timeout_ms = 100;  /* until the next call at the latest: -1 for ever, 0 when more waits, 100 after a failure */
 };
 
 /* What to revoke. Borrows its views until revoke() has returned; see WSAUTH_REVOKE_*. */
@@ -740,7 +740,8 @@ public:
     /* For tests: takes time only from set_clock, and all its randomness is constant. Never serve with it. */
     static result<engine> manual(std::string_view toml, std::uint64_t wall_ms) {
         return make([&](::wsauth_engine **out, char *problem, std::size_t capacity) {
-            return ::wsauth_engine_new_manual(detail::data(toml), toml.size(), wall_ms, out, problem, capacity, nullptr);
+            return ::wsauth_engine_new_manual(detail::data(toml), toml.size(), wall_ms, out, problem, capacity,
+                                              nullptr);
         });
     }
 
@@ -883,8 +884,8 @@ public:
         return out;
     }
 
-    /* Takes one question that waits for an answer; WSAUTH_HANDLED_EMPTY when none does. Ask after each handshake, message
-     * and serve(). A configuration with keys of its own and no opaque tokens or sessions has none. */
+    /* Takes one question that waits for an answer; WSAUTH_HANDLED_EMPTY when none does. Ask after each handshake,
+     * message and serve(). A configuration with keys of its own and no opaque tokens or sessions has none. */
     result<lookup> next_lookup() const {
         std::vector<char> buffer(2048);
         status why;
@@ -911,8 +912,8 @@ public:
                                          document.size()));
     }
 
-    /* Calls `line` with each audit event that waits, oldest first: one JSON object without a line feed, that lives until
-     * `line` returns. How many there were. What nobody fetches is dropped beyond audit.max_events. */
+    /* Calls `line` with each audit event that waits, oldest first: one JSON object without a line feed, that lives
+     * until `line` returns. How many there were. What nobody fetches is dropped beyond audit.max_events. */
     template <class Line>
     std::size_t drain_audit(Line &&line) const {
         std::size_t count = 0;

@@ -18,8 +18,8 @@
 
 class reactor final : public host {
 public:
-    reactor(const wsauth::engine &engine, std::uint32_t shard, history &said, std::vector<std::unique_ptr<reactor>> &all,
-            std::atomic<int> &sockets)
+    reactor(const wsauth::engine &engine, std::uint32_t shard, history &said,
+            const std::vector<std::unique_ptr<reactor>> &all, std::atomic<int> &sockets)
         : engine_(engine), shard_(shard), all_(all), sockets_(sockets), work_(io_.get_executor()), wake_(io_),
           deadline_(io_), room_(engine, said, [this](auto what) { publish(what); }) {}
 

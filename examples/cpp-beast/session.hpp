@@ -73,7 +73,8 @@ class session : public std::enable_shared_from_this<session> {
     }
 
 public:
-    session(tcp::socket socket, const wsauth::engine &engine, std::uint32_t shard, host &host, std::atomic<int> &sockets)
+    session(tcp::socket socket, const wsauth::engine &engine, std::uint32_t shard, host &host,
+            std::atomic<int> &sockets)
         : place_(sockets), engine_(engine), shard_(shard), host_(host), ws_(std::move(socket)),
           patience_(ws_.get_executor()), stall_(ws_.get_executor()) {}
 

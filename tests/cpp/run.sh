@@ -23,7 +23,8 @@ done
 
 # None must compile and each must not, with a message about what was forgotten.
 for mistake in $(seq 0 13); do
-    "$compiler" -std=c++17 "${strict[@]}" -fsyntax-only "-DMISTAKE=$mistake" forgotten.cpp "${flags[@]}" 2> "$folder/said"
+    "$compiler" -std=c++17 "${strict[@]}" -fsyntax-only "-DMISTAKE=$mistake" forgotten.cpp "${flags[@]}" \
+        2> "$folder/said"
     compiled=$?
     if [ $((mistake == 0)) -eq $((compiled == 0)) ] && ! grep -q "No such file" "$folder/said"; then
         echo "ok: forgotten.cpp mistake $mistake"
