@@ -117,8 +117,8 @@ static void answer(struct store *store, wsauth_engine *engine, const wsauth_look
     char permissions[1024];
     wsauth_result result;
 
-    answer.kind = WSAUTH_ANSWER_UNAVAILABLE; /* Keys and opaque tokens are not this store's. */
-    if (lookup->kind == WSAUTH_LOOKUP_SESSION) {
+    answer.kind = WSAUTH_ANSWER_UNAVAILABLE; /* It has no keys. */
+    if (lookup->kind == WSAUTH_LOOKUP_SESSION || lookup->kind == WSAUTH_LOOKUP_INTROSPECTION) {
         struct session *session = *place_of(store, lookup->about.ptr, lookup->about.len);
 
         answer.kind = WSAUTH_ANSWER_INACTIVE;

@@ -6,7 +6,7 @@
 #include <stdint.h>
 #include <wsauth.h>
 
-/* A store in memory, for [sessions] in the configuration. NULL when memory is out. */
+/* A store in memory, for cookie sessions and opaque tokens: the id is what the client shows. NULL when memory is out. */
 struct store *store_new(void);
 void store_free(struct store *store);
 
