@@ -5,7 +5,8 @@ PYTHON := $(VENV)/bin/python
 export CARGO_TERM_PROGRESS_WHEN ?= never
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check loom docs python clean
+.PHONY: help demo test check loom docs python lib install uninstall clean
+export PREFIX LIBDIR INCLUDEDIR DESTDIR
 
 help: ## lists the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -30,6 +31,15 @@ python: $(VENV)/.ready ## builds the Python module into .venv
 
 $(VENV)/.ready: python/requirements-dev.txt admin/venv.sh
 	@admin/venv.sh
+
+lib: ## builds the C library
+	@admin/install.sh --build
+
+install: ## installs the C library: PREFIX, LIBDIR, INCLUDEDIR, DESTDIR
+	@admin/install.sh
+
+uninstall: ## removes it again; the same variables
+	@admin/install.sh --uninstall
 
 clean: ## removes what was built
 	rm -rf target $(VENV) out
