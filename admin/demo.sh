@@ -7,7 +7,11 @@ step "building the Rust server (some minutes the first time, most of them for th
 CARGO_TERM_PROGRESS_WHEN=auto CARGO_TERM_PROGRESS_WIDTH=80 cargo build --release -p wsauth-example-tungstenite
 step "building the Python module"
 admin/python.sh --release
-step "the story, told to both at once"
+step "building the C and C++ servers"
+mapfile -t more < <(admin/cservers.sh)
+wait $!
+step "the story, told to all at once"
 .venv/bin/python examples/demo/story.py \
     "tungstenite=target/release/wsauth-example-tungstenite" \
-    "websockets=.venv/bin/python examples/python-websockets/server.py"
+    "websockets=.venv/bin/python examples/python-websockets/server.py" \
+    "${more[@]}"
