@@ -80,12 +80,18 @@ for test in abi example lifecycle misuse threads fork; do
     build "$cxx" $test.c $test-cxx $library && run "$test (C++17)" "$out/$test-cxx"
     build "$c99 -fsanitize=address,undefined -fno-sanitize-recover=all" $test.c $test-asan $library &&
         ASAN_OPTIONS=detect_leaks=0 run "$test (ASan, UBSan)" "$out/$test-asan"
+    leaks="--leak-check=full --errors-for-leak-kinds=definite"
+    # A child forgets what it copied from its parent, on purpose.
+    [ $test = fork ] && leaks="--leak-check=no"
     if [ $test != threads ]; then
-        run "$test (valgrind)" valgrind -q --error-exitcode=1 --leak-check=full --errors-for-leak-kinds=definite \
-            --child-silent-after-fork=yes "$out/$test-c"
+        # shellcheck disable=SC2086
+        run "$test (valgrind)" valgrind -q --error-exitcode=1 $leaks --child-silent-after-fork=yes "$out/$test-c" 3
     fi
 done
-build "$c99 -fsanitize=thread" threads.c threads-tsan lib && run "threads (TSan)" "$out/threads-tsan"
+# The library is not instrumented - stable Rust cannot - so its own atomics are invisible: TSan sees the calling side.
+echo "called_from_lib:libwsauth.so.0.1" >"$out/tsan.txt"
+build "$c99 -fsanitize=thread" threads.c threads-tsan lib &&
+    TSAN_OPTIONS="suppressions=$PWD/$out/tsan.txt" run "threads (TSan)" "$out/threads-tsan"
 build "$c99" vectors.c wsauth-vectors lib && run "vectors, decided in C" python3 tests/c/vectors.py "$out/wsauth-vectors"
 
 printf '%s passed, %s failed\n' "$passed" "$failed"

@@ -58,8 +58,10 @@ static void *busy(void *unused)
     return NULL;
 }
 
-int main(void)
+/* How often to fork under load may be given: under valgrind each takes long. */
+int main(int argc, char **argv)
 {
+    int rounds = argc > 1 ? atoi(argv[1]) : 100;
     char bearer[2048];
     wsauth_connection c;
     pthread_t thread;
@@ -91,7 +93,7 @@ int main(void)
     }
     /* Forks while another thread is in the middle of everything. */
     CHECK(pthread_create(&thread, NULL, busy, NULL) == 0);
-    for (i = 0; i < 100; i++) {
+    for (i = 0; i < rounds; i++) {
         pid_t child = fork();
         if (child == 0) {
             alarm(20);
@@ -106,7 +108,7 @@ int main(void)
     }
     stop = 1;
     pthread_join(thread, NULL);
-    CHECK(clean == 100);
+    CHECK(clean == rounds);
     IS(say(shared, c, "{\"type\":\"ping\"}"), WSAUTH_OK);
     /* Freed without a call in the child. */
     {
