@@ -66,6 +66,11 @@ try "C++, wsauth.hpp, pkg-config" sh "c++ \$strict_cpp $mine tests/install/consu
     \$(pkg-config --libs wsauth) && \"\$out/p\""
 try "pkg-config tells the version" sh '[ "$(pkg-config --modversion wsauth)" = 0.1.0 ]'
 
+# Each C block of the page by itself.
+try "docs/c.md compiles" sh 'mkdir "$out/docs" && awk -v dir="$out/docs" "
+    /^\`\`\`c\$/ { file = dir \"/\" ++n \".c\"; next } /^\`\`\`/ { file = \"\" } file { print > file }" docs/c.md &&
+    ls "$out/docs/1.c" && for block in "$out"/docs/*.c; do cc $strict $(pkg-config --cflags wsauth) -c "$block" -o "$block.o"; done'
+
 unset LD_LIBRARY_PATH
 try "CMake, find_package" sh 'cmake -S tests/install -B "$out/build" -DCMAKE_PREFIX_PATH="$prefix" && cmake --build "$out/build"'
 for target in shared static cpp; do
