@@ -3,7 +3,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 VERSION=0.29.4
-cbindgen=target/tools/bin/cbindgen
+cbindgen=$(command -v cbindgen || echo target/tools/bin/cbindgen)
+if [ "$("$cbindgen" --version 2>/dev/null)" != "cbindgen $VERSION" ]; then cbindgen=target/tools/bin/cbindgen; fi
 if [ ! -x "$cbindgen" ] || [ "$("$cbindgen" --version)" != "cbindgen $VERSION" ]; then
     echo "[header] building cbindgen $VERSION (some minutes, once)"
     cargo install -q cbindgen --version "$VERSION" --locked --root target/tools
