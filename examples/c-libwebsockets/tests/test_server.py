@@ -256,7 +256,8 @@ def test_the_first_message_authenticates_and_the_next_is_held(tmp_path: Path) ->
         def frames(token: str) -> bytes:
             texts = [{"type": "auth", "token": token}, {"type": "listing.subscribe", "listing_id": "42"}]
             return b"".join(
-                bytes([0x81, 0x80 | len(text), 0, 0, 0, 0]) + text for text in (json.dumps(one).encode() for one in texts)
+                bytes([0x81, 0x80 | len(text), 0, 0, 0, 0]) + text
+                for text in (json.dumps(one).encode() for one in texts)
             )
 
         await server.command("session opaque-1 carl 60 listing:42:read")
@@ -296,7 +297,9 @@ def test_json_comes_back_as_it_was_meant(tmp_path: Path) -> None:
     async def test(server: Server) -> None:
         async with server.connect(server.issuer.token('a"\\\u00e9\U0001f600', AGENT)) as ws:
             await ws.send(json.dumps({"type": "listing.subscribe", "listing_id": "42"}))
-            await ws.send('{"type":"chat.send","listing\\u005fid":"\\u0034\\u0032","text":"\\ud83d\\ude00 \\"x\\" \\\\"}')
+            await ws.send(
+                '{"type":"chat.send","listing\\u005fid":"\\u0034\\u0032","text":"\\ud83d\\ude00 \\"x\\" \\\\"}'
+            )
             said = await expect(ws, "chat.message")
             assert (said["from"], said["text"]) == ('a"\\\u00e9\U0001f600', '\U0001f600 "x" \\')
             await ws.send(json.dumps({"type": "listing.update", "listing_id": "42", "price": [1]}))
