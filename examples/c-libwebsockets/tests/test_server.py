@@ -2,6 +2,7 @@
 
 usage: WSAUTH_LWS_SERVER=path/to/server pytest test_server.py
 """
+# ruff: noqa: S101, S106, PLR2004
 
 import asyncio
 import json
@@ -19,7 +20,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "demo"))
-from story import AGENT, ORIGIN, Issuer  # noqa: E402
+from story import AGENT, ORIGIN, Issuer
 
 SERVER = os.environ.get("WSAUTH_LWS_SERVER", str(Path(__file__).parents[1] / "server"))
 CONFIG = """
@@ -91,7 +92,7 @@ class Server:
                 while more := bare.recv(65536):
                     answer += more
                     if b"101 Switching" in answer:
-                        bare.settimeout(0.3)
+                        bare.settimeout(1.5)
             except (TimeoutError, ConnectionError):
                 pass
         return answer
