@@ -55,7 +55,7 @@ static bool split(const char *at, const char *end, struct head *head)
 {
     const char *eol = find(at, end, '\r'), *first = find(at, eol, ' '), *second;
 
-    if (first == eol)
+    if (first == eol || eol[1] != '\n')
         return false;
     second = find(first + 1, eol, ' ');
     if (eol - second != 9 || memcmp(second, " HTTP/1.1", 9) != 0)

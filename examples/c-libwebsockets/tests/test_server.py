@@ -2,6 +2,7 @@
 
 usage: WSAUTH_LWS_SERVER=path/to/server pytest test_server.py
 """
+# ruff: noqa: S101, S106, PLR2004
 
 import asyncio
 import json
@@ -19,7 +20,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "demo"))
-from story import AGENT, ORIGIN, Issuer  # noqa: E402
+from story import AGENT, ORIGIN, Issuer
 
 SERVER = os.environ.get("WSAUTH_LWS_SERVER", str(Path(__file__).parents[1] / "server"))
 CONFIG = """
@@ -91,7 +92,7 @@ class Server:
                 while more := bare.recv(65536):
                     answer += more
                     if b"101 Switching" in answer:
-                        bare.settimeout(0.3)
+                        bare.settimeout(1.5)
             except (TimeoutError, ConnectionError):
                 pass
         return answer
@@ -256,7 +257,8 @@ def test_the_first_message_authenticates_and_the_next_is_held(tmp_path: Path) ->
         def frames(token: str) -> bytes:
             texts = [{"type": "auth", "token": token}, {"type": "listing.subscribe", "listing_id": "42"}]
             return b"".join(
-                bytes([0x81, 0x80 | len(text), 0, 0, 0, 0]) + text for text in (json.dumps(one).encode() for one in texts)
+                bytes([0x81, 0x80 | len(text), 0, 0, 0, 0]) + text
+                for text in (json.dumps(one).encode() for one in texts)
             )
 
         await server.command("session opaque-1 carl 60 listing:42:read")
@@ -296,7 +298,9 @@ def test_json_comes_back_as_it_was_meant(tmp_path: Path) -> None:
     async def test(server: Server) -> None:
         async with server.connect(server.issuer.token('a"\\\u00e9\U0001f600', AGENT)) as ws:
             await ws.send(json.dumps({"type": "listing.subscribe", "listing_id": "42"}))
-            await ws.send('{"type":"chat.send","listing\\u005fid":"\\u0034\\u0032","text":"\\ud83d\\ude00 \\"x\\" \\\\"}')
+            await ws.send(
+                '{"type":"chat.send","listing\\u005fid":"\\u0034\\u0032","text":"\\ud83d\\ude00 \\"x\\" \\\\"}'
+            )
             said = await expect(ws, "chat.message")
             assert (said["from"], said["text"]) == ('a"\\\u00e9\U0001f600', '\U0001f600 "x" \\')
             await ws.send(json.dumps({"type": "listing.update", "listing_id": "42", "price": [1]}))
