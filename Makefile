@@ -11,7 +11,7 @@ export PREFIX LIBDIR INCLUDEDIR DESTDIR
 help: ## lists the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
 
-demo: ## tells one story to a Python and a Rust server, and compares every decision
+demo: ## tells one story to every server, and compares their decisions
 	@admin/demo.sh
 
 test: ## runs every test; the last line says how many passed

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds both servers and tells them the story. Exits 1 when they decide otherwise than expected or than each other.
+# Builds the servers and tells them the story. Exits 1 when they decide otherwise than expected or than each other.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 step() { printf '\n[%s] %s\n' "$(date +%H:%M:%S)" "$1"; }

@@ -14,6 +14,9 @@ OWN = re.compile(r"^(\d+) passed, (\d+) failed$")
 PYTEST = re.compile(r"(\d+) (passed|failed|errors?|skipped)")
 
 
+LWS_TESTS = "examples/c-libwebsockets/tests"
+
+
 @dataclass
 class Count:
     passed: int = 0
@@ -77,10 +80,11 @@ def main() -> int:
         run("Python: stubs", [python, "-m", "mypy.stubtest", "wsauth"]),
         run("C: Debian's packages", ["admin/packages.sh"]),
         run("C: the ABI, misuse, threads, fork, vectors", ["admin/ctest.sh"]),
+        run("the demo's story on all servers", ["env", "WSAUTH_REQUIRE=all", "admin/demo.sh"]),
+        run("C: the libwebsockets server", [python, "-m", "pytest", "-p", "no:cacheprovider", LWS_TESTS]),
         run("C: the same calls as Rust", ["admin/differential.sh"]),
         run("C and C++: installed, and consumers", ["admin/consumers.sh"]),
         run("C++: wsauth.hpp", ["admin/cpptest.sh"]),
-        run("the demo's story on all servers", ["env", "WSAUTH_REQUIRE=all", "admin/demo.sh"]),
     ]
     passed, failed = sum(suite.passed for suite in suites), sum(suite.failed for suite in suites)
     print(f"\n{passed} passed, {failed} failed")

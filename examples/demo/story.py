@@ -153,7 +153,7 @@ class Server:
         self.rows.append(row)
         http = row.http or "-"
         close = row.close or "-"
-        print(f"  {self.name:<12} {row.step:<36} {row.reason:<22} {http:>5} {close:>6}", flush=True)
+        print(f"  {self.name:<14} {row.step:<34} {row.reason:<22} {http:>5} {close:>6}", flush=True)
 
 
 @asynccontextmanager
@@ -392,7 +392,7 @@ async def main(commands: list[str]) -> int:
             )
             servers.append(Server(name, process))
         listeners = [asyncio.create_task(server.listen()) for server in servers]
-        print(f"  {'server':<12} {'step':<36} {'reason':<22} {'http':>5} {'close':>6}")
+        print(f"  {'server':<14} {'step':<34} {'reason':<22} {'http':>5} {'close':>6}")
         problems = await asyncio.gather(*(tell(server, issuer) for server in servers))
         for server in servers:
             if server.process.returncode is None:
