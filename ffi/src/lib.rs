@@ -3,6 +3,11 @@
 //! One file per noun holds the exports. Around them stand the guards of the border: `boundary` (no unwinding gets
 //! out), `view` (bytes in), `out` (results out), `life` and `fork` (which engine this process uses).
 
+#![allow(
+    rustdoc::broken_intra_doc_links,
+    reason = "the comments are written for the header, where brackets name sections of the configuration"
+)]
+
 // A panic must become a refusal, which needs unwinding. `panic = "abort"` would turn each into a dead server.
 #[cfg(panic = "abort")]
 compile_error!(
