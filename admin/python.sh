@@ -3,4 +3,11 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 admin/venv.sh
-VIRTUAL_ENV="$PWD/.venv" .venv/bin/maturin develop -q -m python/Cargo.toml "$@"
+# maturin tells much that matters only when it fails; what is being compiled is progress to look at.
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+build() { VIRTUAL_ENV="$PWD/.venv" .venv/bin/maturin develop -m python/Cargo.toml "$@" 2>&1; }
+if ! build "$@" | tee "$log" | { grep --line-buffered -E '^ *(Compiling|Finished) ' || true; }; then
+    cat "$log" >&2
+    exit 1
+fi

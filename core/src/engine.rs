@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use crate::audit::{AuditEvent, AuditQueue};
 use crate::config::{Config, ConfigProblem};
@@ -33,6 +34,9 @@ pub type Waker = Box<dyn Fn(u8) + Send + Sync>;
 /// The clock's steps may be this coarse, in milliseconds, while every deadline is further away (RULES 3).
 const FINE_CLOCK_MS: u64 = 1_000;
 
+/// Permission sets beyond one a connection: while a grant is swapped its connection holds two.
+const SPARE_SETS: usize = 1_024;
+
 /// Decides the whole life of every connection of one server. Shared by all threads.
 pub struct Engine {
     pub(crate) rules: CurrentRules,
@@ -47,6 +51,8 @@ pub struct Engine {
     pub(crate) brute_force: BruteForce,
     pub(crate) sets: PermissionSets,
     pub(crate) revocations: RevocationTable,
+    /// The latest end of any credential admitted so far, in wall milliseconds: a revocation outlives it.
+    pub(crate) latest_expiry: AtomicU64,
     pub(crate) lookups: Lookups,
     pub(crate) audit: AuditQueue,
     pub(crate) metrics: Metrics,
@@ -79,8 +85,9 @@ impl Engine {
             unauthenticated_addresses: Permits::new(connection.max_unauthenticated),
             rates: RateTable::new(limits.max_tracked),
             brute_force: BruteForce::new(limits.max_tracked),
-            sets: PermissionSets::new(connection.max_connections),
+            sets: PermissionSets::new(connection.max_connections.saturating_add(SPARE_SETS)),
             revocations: RevocationTable::new(seed.derive("revocations"), revocation.max_rules),
+            latest_expiry: AtomicU64::new(0),
             lookups: Lookups::new(),
             audit: AuditQueue::new(audit.max_events),
             metrics: Metrics::new(),
@@ -267,8 +274,8 @@ impl Engine {
     pub fn is_near_expiry(&self, connection: ConnectionId, now: Now) -> bool {
         let seen = self.table.find(connection).and_then(|slot| slot.record().read(connection.generation()));
         seen.is_none_or(|seen| {
-            seen.grant.wall_expiry.since(now.wall) < FINE_CLOCK_MS
-                || seen.grant.mono_expiry.since(now.mono) < FINE_CLOCK_MS
+            seen.grant.wall_expiry.since(now.wall) <= FINE_CLOCK_MS
+                || seen.grant.mono_expiry.since(now.mono) <= FINE_CLOCK_MS
         })
     }
 
@@ -295,14 +302,14 @@ impl Engine {
     /// Puts another configuration in force, as a whole. A bad one is refused and the old one stays. Bounds of
     /// tables (connections, tracked peers, revocations, audit, shards) stay those of the start.
     ///
-    /// Live connections keep their grant; what they may do is compiled anew at their next message. Those whose
-    /// issuer is gone are closed, those whose key is gone are asked to refresh (RULES 6, 30).
+    /// Live connections keep their grant; what they may do is compiled anew at their next call, and those whose
+    /// issuer is gone end there. Those whose key is gone are asked to refresh at once (RULES 6, 30).
     pub fn reload(&self, config: Config, now: Now) -> Result<(), ConfigProblem> {
         config.require_safe()?;
         let mut removed = Vec::new();
         self.rules
             .replace(|epoch, old| {
-                let rules = Rules::compile(config, epoch)?;
+                let mut rules = Rules::compile(config, epoch)?;
                 removed = rules.issuers.inherit(&old.issuers);
                 Ok(rules)
             })

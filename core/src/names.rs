@@ -42,6 +42,10 @@ impl Names {
         self.hash.fingerprint(&[b"credential", issuer.as_bytes(), credential])
     }
 
+    pub(crate) fn session_credential(&self, id: &[u8]) -> Fingerprint {
+        self.hash.fingerprint(&[b"session credential", id])
+    }
+
     pub(crate) fn everyone(&self) -> Fingerprint {
         self.hash.fingerprint(&[b"everyone"])
     }

@@ -1,6 +1,11 @@
 //! This file answers: does deciding an ordinary message allocate?
 #![allow(unsafe_code, reason = "a counting allocator has to implement GlobalAlloc")]
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot start fails")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that panics fails, as it should"
+)]
 
 mod shared;
 

@@ -80,7 +80,7 @@ class Issuer:
         public = json.loads(jwt.algorithms.OKPAlgorithm.to_jwk(self.key.public_key()))
         return json.dumps({"keys": [{**public, "kid": "homes-1", "use": "sig", "alg": "EdDSA"}]})
 
-    def token(self, subject: str, permissions: list[str], life: float = 60, **claims: Any) -> str:
+    def token(self, subject: str, permissions: list[str], life: float = 10, **claims: Any) -> str:
         now = time.time()
         body = {
             "iss": ISSUER,
@@ -289,7 +289,7 @@ async def refreshes(server: Server, issuer: Issuer) -> None:
         await say(agent, "listing.update", listing_id="42", price=405_000)
         await silence(buyer, "listing.changed")
         server.note(Row("its stream stops", await server.reason("127.0.1.11", "delivery_refused"), 101))
-        await say(buyer, "token_refresh", token=issuer.token("eve", AGENT, life=120))
+        await say(buyer, "token_refresh", token=issuer.token("eve", AGENT))
         await expect(buyer, "token_refresh_failed")
         server.note(Row("a refresh by another user", await server.reason("127.0.1.11", "refresh_refused"), 101))
 

@@ -1,5 +1,8 @@
 """A clock that stands still, an issuer of our own, and engines made of both."""
 
+import os
+import sys
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -73,6 +76,19 @@ class World:
 
     def events(self, connection: wsauth.Connection) -> list[wsauth.Event]:
         return [event for event in self.engine.poll() if event.connection == connection.id]
+
+
+def in_child(check: Callable[[], None]) -> None:
+    """Runs a check in a forked child, and fails when it fails there."""
+    child = os.fork()
+    if child == 0:
+        try:
+            check()
+        except BaseException:
+            traceback.print_exc(file=sys.stderr)
+            os._exit(1)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 @pytest.fixture

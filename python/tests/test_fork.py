@@ -1,25 +1,8 @@
 """A child process has tables of its own."""
 
-import os
-import sys
 import threading
-import traceback
-from collections.abc import Callable
 
-from conftest import World
-
-
-def in_child(check: Callable[[], None]) -> None:
-    """Runs a check in a forked child, and fails when it fails there."""
-    child = os.fork()
-    if child == 0:
-        try:
-            check()
-        except BaseException:
-            traceback.print_exc(file=sys.stderr)
-            os._exit(1)
-        os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+from conftest import World, in_child
 
 
 def test_a_child_starts_fresh_and_the_parent_notices_nothing(world: World) -> None:

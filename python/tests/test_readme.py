@@ -1,6 +1,7 @@
 """The README's thirty seconds, as they stand there."""
 
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,15 +13,18 @@ def test_the_readme_runs_and_prints_what_it_says(tmp_path: Path) -> None:
     text = README.read_text()
     (toml,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
     server, client = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    printed = re.search(r"It prints\n\n```\n(.*?)```", text, re.DOTALL)
+    printed = re.search(r"It prints\n\n```text\n(.*?)```", text, re.DOTALL)
     assert printed is not None
+    # Another port than the README's, which may be taken here.
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
     (tmp_path / "wsauth.toml").write_text(toml)
-    (tmp_path / "server.py").write_text(server)
-    (tmp_path / "client.py").write_text(client)
+    (tmp_path / "server.py").write_text(server.replace("8765", port))
+    (tmp_path / "client.py").write_text(client.replace("8765", port))
     running = subprocess.Popen([sys.executable, "server.py"], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
     try:
         assert running.stdout is not None
-        assert running.stdout.readline() == "listening on 8765\n"
+        assert running.stdout.readline() == f"listening on {port}\n"
         output = subprocess.run(
             [sys.executable, "client.py"], cwd=tmp_path, capture_output=True, text=True, timeout=20, check=True
         ).stdout

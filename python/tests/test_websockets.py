@@ -4,7 +4,10 @@ import asyncio
 import base64
 import json
 import logging
+import socket as tcp
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,7 @@ from websockets.asyncio.server import unix_serve
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 import wsauth
-from conftest import SECRET, START, UPGRADE, World
+from conftest import SECRET, START, UPGRADE, World, in_child
 from wsauth.adapters import websockets as adapter
 from wsauth.adapters.websockets import Guard, GuardedConnection, serve
 
@@ -244,6 +247,12 @@ def test_a_handshake_that_dies_half_way_gives_its_permit_back(world: World) -> N
                 _, writer = await asyncio.open_connection("127.0.0.1", here.port)
                 writer.write(request.replace(b";;;", b"x"))
                 writer.transport.abort()
+            # And already when it is accepted.
+            for _ in range(30):
+                early = tcp.create_connection(("127.0.0.1", here.port))
+                early.sendall(request.replace(b";;;", b"x"))
+                early.setsockopt(tcp.SOL_SOCKET, tcp.SO_LINGER, struct.pack("ii", 1, 0))
+                early.close()
             # Half a request.
             _, writer = await asyncio.open_connection("127.0.0.1", here.port)
             writer.write(request[:100])
@@ -253,6 +262,7 @@ def test_a_handshake_that_dies_half_way_gives_its_permit_back(world: World) -> N
             await here.empty()
             async with here.client() as socket:
                 await expect(socket, "auth_success")
+            assert "misuse_peer" not in "".join(world.engine.audit_lines())
 
     run(main)
 
@@ -488,6 +498,48 @@ def test_a_lookup_is_awaited_before_the_answer(make: Callable[..., World]) -> No
         await driving
 
     run(main)
+
+
+def test_what_a_lookup_refuses_never_reaches_the_handler(make: Callable[..., World]) -> None:
+    world = make(**{**OPAQUE, "handshake": {"require_origin": False}})
+    heard: list[Any] = []
+
+    async def handler(ws: GuardedConnection) -> None:
+        heard.append(ws)
+
+    async def drive() -> None:
+        while not (lookups := world.engine.lookups()):
+            await asyncio.sleep(0.005)
+        world.engine.answer(lookups[0].id, inactive=True)
+
+    async def main() -> None:
+        async with site(world, handler, refuse="close") as here:
+            driving = asyncio.create_task(drive())
+            async with here.client(token="opaque-0123456789") as socket:
+                assert await closed(socket) == (4001, "auth_failed")
+            await driving
+            await here.empty()
+
+    run(main)
+    assert heard == []
+
+
+def test_a_guard_goes_on_in_a_child(world: World) -> None:
+    guard = Guard(world.engine)
+
+    async def use(then: Callable[[], None]) -> None:
+        async with serve(guard, echo, "127.0.0.1", 0) as server:
+            here = Site(world, guard, server.sockets[0].getsockname()[1])
+            async with here.client() as socket:
+                await expect(socket, "auth_success")
+                then()
+
+    def child() -> None:
+        # The loop that was running belongs to the parent; a thread has none.
+        with ThreadPoolExecutor() as pool:
+            pool.submit(asyncio.run, asyncio.wait_for(use(lambda: None), 10)).result()
+
+    run(lambda: use(lambda: in_child(child)))
 
 
 def test_events_do_not_break_a_fragmented_message(world: World) -> None:

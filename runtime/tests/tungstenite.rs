@@ -99,6 +99,19 @@ fn a_request_that_never_ends_is_given_up() {
 }
 
 #[test]
+fn a_peer_that_is_gone_before_it_is_accepted_is_nobodys_mistake() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let guard = guard();
+    let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    // Reset, not closed.
+    rustix::net::sockopt::set_socket_linger(&peer, Some(Duration::ZERO)).unwrap();
+    drop(peer);
+    let (stream, _) = listener.accept().unwrap();
+    assert!(matches!(guard.accept(stream), Err(AcceptError::Io(_))));
+    assert_eq!(guard.audit(8), []);
+}
+
+#[test]
 fn accept_then_close_tells_browsers_why_and_holds_nothing() {
     let options = AcceptOptions { refuse: Refuse::AcceptThenClose, ..AcceptOptions::default() };
     let server = serve(guard(), options, echo);

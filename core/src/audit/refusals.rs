@@ -43,6 +43,12 @@ impl Refusals {
         taken.map(|entry| (entry.reason, entry.untold)).collect()
     }
 
+    /// When the first of them has waited its second; `NEVER` when nothing is untold.
+    pub(crate) fn due_at(&self) -> MonoTime {
+        let untold = self.entries.iter().filter(|entry| entry.untold > 0);
+        untold.map(|entry| entry.told_at.plus(EVERY_MS)).min().unwrap_or(MonoTime::NEVER)
+    }
+
     /// Takes what is untold and has waited its second: for a timer that comes by.
     #[must_use]
     pub(crate) fn take_due(&mut self, now: MonoTime) -> Vec<(Reason, u64)> {
@@ -82,9 +88,11 @@ mod tests {
         let mut refusals = Refusals::default();
         let _ = refusals.note(Reason::MessageRate, MonoTime(0));
         let _ = refusals.note(Reason::MessageRate, MonoTime(10));
+        assert_eq!(refusals.due_at(), MonoTime(1_000));
         assert_eq!(refusals.take_due(MonoTime(999)), []);
         assert_eq!(refusals.take_due(MonoTime(1_000)), [(Reason::MessageRate, 1)]);
         assert_eq!(refusals.take_due(MonoTime(9_000)), []);
+        assert_eq!(refusals.due_at(), MonoTime::NEVER);
     }
 
     proptest! {

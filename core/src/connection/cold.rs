@@ -39,8 +39,6 @@ pub(crate) struct Cold {
     pub(crate) credential: Option<PendingCredential>,
     /// What its source is asked about again, where the client holds no token that could be refreshed (RULES 29).
     pub(crate) reask: Option<PendingCredential>,
-    /// The lookup it waits for.
-    pub(crate) lookup: Option<LookupId>,
     /// The server still holds the handshake open, waiting for `Ready` or `Refused`.
     pub(crate) held_back: bool,
     /// Messages answered with hold while it was being authenticated (RULES 15).
@@ -68,13 +66,19 @@ pub(crate) struct PeerFacts {
     pub(crate) path: Box<str>,
 }
 
-/// A credential whose verification waits for a lookup.
-#[derive(Debug)]
+/// A credential whose verification waits for a lookup, or whose source is asked again.
+#[derive(Clone, Debug)]
 pub(crate) struct PendingCredential {
     /// Where it stood.
     pub(crate) source: CredentialSource,
     /// The token or session id.
     pub(crate) token: Secret,
+    /// Whether it is a session id; else an opaque token or a JWT.
+    pub(crate) session: bool,
+    /// The lookup that is out about it. The answer to any other says nothing about it.
+    pub(crate) lookup: Option<LookupId>,
+    /// When that lookup is over, answered or not.
+    pub(crate) until: MonoTime,
 }
 
 /// How far the refresh is.
@@ -82,9 +86,9 @@ pub(crate) struct PendingCredential {
 pub(crate) struct RefreshState {
     /// The client, or the source, was asked.
     pub(crate) asked: bool,
-    /// Attempts refused since then.
+    /// Attempts refused since then, or since the grant was committed.
     pub(crate) refused: u32,
-    /// The source that vouches did not answer last time.
+    /// The source that vouches was asked and has not answered yet, or could not.
     pub(crate) unavailable: bool,
 }
 
@@ -114,6 +118,13 @@ pub(crate) struct Held {
     pub(crate) index: Vec<Fingerprint>,
 }
 
+impl PendingCredential {
+    /// A credential nothing has been asked about yet.
+    pub(crate) fn new(source: CredentialSource, token: Secret) -> PendingCredential {
+        PendingCredential { source, token, session: false, lookup: None, until: MonoTime::NEVER }
+    }
+}
+
 impl Cold {
     /// A connection of which nothing is known but where it came from.
     pub(crate) fn new(peer: PeerFacts, authenticate_by: MonoTime, now: Now) -> Cold {
@@ -128,7 +139,6 @@ impl Cold {
             refresh: RefreshState::default(),
             credential: None,
             reask: None,
-            lookup: None,
             held_back: false,
             holds: 0,
             terminal: None,

@@ -8,28 +8,30 @@ use parking_lot::Mutex;
 
 use crate::connection::ConnectionId;
 use crate::limit::Fingerprint;
+use crate::limit::hash::{Uniform, give_back};
 
 const SHARDS: usize = 16;
 
 /// Connections by fingerprint, oldest first. As large as the connection table, no larger.
 #[derive(Debug)]
 pub(crate) struct Index {
-    shards: Vec<Mutex<HashMap<Fingerprint, Vec<ConnectionId>>>>,
+    shards: Vec<Mutex<HashMap<Fingerprint, Vec<ConnectionId>, Uniform>>>,
 }
 
 impl Index {
     pub(crate) fn new() -> Index {
-        Index { shards: (0..SHARDS).map(|_| Mutex::new(HashMap::new())).collect() }
+        Index { shards: (0..SHARDS).map(|_| Mutex::default()).collect() }
     }
 
     /// Adds a connection and returns how many there are now; with a limit, refuses instead of exceeding it.
     pub(crate) fn insert(&self, key: Fingerprint, id: ConnectionId, limit: Option<usize>) -> Result<usize, usize> {
         let Some(shard) = self.shard(key) else { return Err(0) };
         let mut shard = shard.lock();
-        let entries = shard.entry(key).or_default();
-        if limit.is_some_and(|limit| entries.len() >= limit) {
-            return Err(entries.len());
+        let held = shard.get(&key).map_or(0, Vec::len);
+        if limit.is_some_and(|limit| held >= limit) {
+            return Err(held);
         }
+        let entries = shard.entry(key).or_default();
         entries.push(id);
         Ok(entries.len())
     }
@@ -42,6 +44,7 @@ impl Index {
             entries.retain(|entry| *entry != id);
             if entries.is_empty() {
                 shard.remove(&key);
+                give_back(&mut shard);
             }
         }
     }
@@ -57,7 +60,7 @@ impl Index {
         self.shards.iter().map(|shard| shard.lock().len()).sum()
     }
 
-    fn shard(&self, key: Fingerprint) -> Option<&Mutex<HashMap<Fingerprint, Vec<ConnectionId>>>> {
+    fn shard(&self, key: Fingerprint) -> Option<&Mutex<HashMap<Fingerprint, Vec<ConnectionId>, Uniform>>> {
         self.shards.get(key.bucket(SHARDS))
     }
 }

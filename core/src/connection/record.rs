@@ -189,23 +189,32 @@ impl Record {
         MonoTime(self.last_activity.load(Ordering::Relaxed))
     }
 
-    /// Counts one rate refusal and returns how many there were since the first one, which begins a period of
-    /// `window_ms` (at most 2^31). Saturates at 2^32 - 1.
+    /// Counts one rate refusal and returns how many there were in the last `window_ms` (at most 2^30), this one
+    /// included: exactly within the present period, and of the period before the share that the window still covers.
     pub(crate) fn strike(&self, now: MonoTime, window_ms: u32) -> u32 {
-        // Start in the high half, modulo 2^32 ms: after 49 quiet days one stale count may be continued.
+        // Start of the period in the high half, modulo 2^32 ms; then the counts of the one before and of this one.
         let now = now.0 as u32;
         let step = |packed: u64| {
-            let (start, count) = ((packed >> 32) as u32, packed as u32);
-            if count == 0 || now.wrapping_sub(start) >= window_ms && start.wrapping_sub(now) >= window_ms {
-                (u64::from(now) << 32) | 1
-            } else {
-                (u64::from(start) << 32) | u64::from(count.saturating_add(1))
-            }
+            let (start, before, count) = ((packed >> 32) as u32, (packed >> 16) as u16, packed as u16);
+            let elapsed = now.wrapping_sub(start);
+            let (start, before, count) = match elapsed {
+                _ if count == 0 => (now, 0, 0),
+                // A thread with a clock reading from a moment ago counts in the present period.
+                elapsed if elapsed < window_ms || elapsed > u32::MAX / 2 => (start, before, count),
+                elapsed if elapsed / 2 < window_ms => (start.wrapping_add(window_ms), count, 0),
+                _ => (now, 0, 0),
+            };
+            (u64::from(start) << 32) | (u64::from(before) << 16) | u64::from(count.saturating_add(1))
         };
-        let before = self.strikes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |packed| Some(step(packed)));
+        let packed = self.strikes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |packed| Some(step(packed)));
         // The step above never declines, so both arms hold the value it was given.
-        let (Ok(before) | Err(before)) = before;
-        step(before) as u32
+        let (Ok(packed) | Err(packed)) = packed;
+        let packed = step(packed);
+        let (start, before, count) = ((packed >> 32) as u32, (packed >> 16) as u16, packed as u16);
+        let elapsed = now.wrapping_sub(start);
+        let covered = if elapsed > u32::MAX / 2 { window_ms } else { window_ms.saturating_sub(elapsed) };
+        let share = u64::from(before).saturating_mul(u64::from(covered)).checked_div(u64::from(window_ms)).unwrap_or(0);
+        u32::from(count).saturating_add(share as u32)
     }
 
     /// Begins a life. The caller holds the lock of a slot that it owns and that is free.
@@ -483,18 +492,34 @@ mod tests {
     }
 
     #[test]
-    fn strikes_count_within_their_window_only() {
+    fn strikes_count_over_a_sliding_window() {
         let record = live(7);
         assert_eq!(record.strike(MonoTime(0), 1000), 1);
         assert_eq!(record.strike(MonoTime(999), 1000), 2);
         // A thread with a clock reading from a moment ago does not start the count anew.
         assert_eq!(record.strike(MonoTime(998), 1000), 3);
-        assert_eq!(record.strike(MonoTime(1000), 1000), 1);
+        // At the edge the period before still counts in full, later by its share, then not at all.
+        assert_eq!(record.strike(MonoTime(1000), 1000), 4);
+        assert_eq!(record.strike(MonoTime(1500), 1000), 2 + 1);
+        assert_eq!(record.strike(MonoTime(1999), 1000), 3);
+        assert_eq!(record.strike(MonoTime(4000), 1000), 1);
         // Over the end of the truncated clock.
         let edge = u64::from(u32::MAX);
+        let record = live(7);
         assert_eq!(record.strike(MonoTime(edge), 1000), 1);
-        assert_eq!(record.strike(MonoTime(edge + 5), 1000), 2);
-        assert_eq!(record.strike(MonoTime(edge - 5), 1000), 3);
+        assert_eq!(record.strike(MonoTime(edge + 10), 1000), 2);
+    }
+
+    #[test]
+    fn no_edge_doubles_the_strikes() {
+        let record = live(7);
+        let mut most = 0;
+        for number in 0..198u64 {
+            // 99 at the end of one minute, 99 at the beginning of the next.
+            let at = if number == 0 { 0 } else { 59_000 + number * 10 };
+            most = most.max(record.strike(MonoTime(at), 60_000));
+        }
+        assert!(most >= 190, "{most}");
     }
 
     proptest! {

@@ -48,6 +48,7 @@ pub(crate) struct Slot<C> {
 /// The life cannot end while the guard lives, but a revocation may close it at any moment: `commit` and
 /// `transition` then fail with `Closing`. A thread that holds one guard must not take another.
 pub(crate) struct Guard<'a, C> {
+    id: ConnectionId,
     record: &'a Record,
     cold: MappedMutexGuard<'a, C>,
 }
@@ -212,11 +213,16 @@ impl<C> Slot<C> {
             return None;
         }
         let cold = MutexGuard::try_map(cold, Option::as_mut).ok()?;
-        Some(Guard { record: &self.record, cold })
+        Some(Guard { id, record: &self.record, cold })
     }
 }
 
 impl<C> Guard<'_, C> {
+    /// The connection's handle.
+    pub(crate) fn id(&self) -> ConnectionId {
+        self.id
+    }
+
     /// The hot facts.
     pub(crate) fn record(&self) -> &Record {
         self.record
@@ -315,7 +321,7 @@ mod tests {
         assert_eq!(slot.record().last_activity(), NOW.mono);
         {
             let mut guard = slot.lock(id).unwrap();
-            assert_eq!((*guard, guard.state(), guard.grant()), (77, State::Admitting, grant(1)));
+            assert_eq!((*guard, guard.state(), guard.grant(), guard.id()), (77, State::Admitting, grant(1), id));
             *guard += 1;
             guard.commit(grant(2)).unwrap();
             guard.assign_bucket(3);

@@ -31,10 +31,10 @@ impl Timetable {
         }
     }
 
-    /// Asks at once, out of turn: because the key that vouched was removed (RULES 26, 30).
+    /// Asks at once, out of turn: because the key that vouched was removed (RULES 26, 30). A nearer deadline stays.
     pub(crate) fn ask_now(&mut self, now: Now) {
         self.ask_at = now.mono;
-        self.deadline = self.expiry.min(now.mono.plus(REFRESH_WINDOW_MS));
+        self.deadline = self.deadline.min(now.mono.plus(REFRESH_WINDOW_MS));
     }
 }
 
@@ -69,6 +69,9 @@ mod tests {
         let mut table = Timetable::plan(WallTime(3_600_000), LEAD, 0, Now::new(0, 0));
         table.ask_now(Now::new(0, 1_000));
         assert_eq!(table.deadline, MonoTime(1_000 + REFRESH_WINDOW_MS));
+        table.ask_now(Now::new(0, 200_000));
+        assert_eq!(table.deadline, MonoTime(1_000 + REFRESH_WINDOW_MS), "asked again, no later");
+        let mut table = Timetable::plan(WallTime(3_600_000), LEAD, 0, Now::new(0, 0));
         table.ask_now(Now::new(0, 3_500_000));
         assert_eq!(table.deadline, MonoTime(3_600_000));
     }

@@ -322,510 +322,89 @@ impl Reason {
     ];
 
     /// This reason's row of the table.
+    #[rustfmt::skip]
     pub const fn row(self) -> Row {
         match self {
-            Reason::MisuseHandle => row(
-                "misuse_handle",
-                "misuse",
-                500,
-                4014,
-                Action::Never,
-                "the connection handle is stale, closed or was never issued",
-            ),
-            Reason::MisuseArgument => {
-                row("misuse_argument", "misuse", 500, 4014, Action::Never, "an argument of the call is not valid")
-            }
-            Reason::MisusePeer => {
-                row("misuse_peer", "misuse", 500, 4014, Action::Never, "the server gave no usable peer address")
-            }
-            Reason::MisuseBusy => {
-                row("misuse_busy", "misuse", 500, 4014, Action::Never, "the shard is being polled by another thread")
-            }
-            Reason::MisuseBlocking => row(
-                "misuse_blocking",
-                "misuse",
-                500,
-                4014,
-                Action::Never,
-                "the blocking form was called where it would stop an event loop",
-            ),
-            Reason::FaultPanic => row(
-                "fault_panic",
-                "unavailable",
-                503,
-                4012,
-                Action::RetryAfter,
-                "an internal fault was caught; the call decided nothing",
-            ),
-            Reason::FaultInternal => row(
-                "fault_internal",
-                "unavailable",
-                503,
-                4012,
-                Action::RetryAfter,
-                "an internal invariant did not hold; the call decided nothing",
-            ),
-            Reason::ConfigInvalid => {
-                row("config_invalid", "misuse", 500, 4014, Action::Never, "the configuration was refused")
-            }
-            Reason::CredentialMissing => row(
-                "credential_missing",
-                "auth_failed",
-                401,
-                4001,
-                Action::Relogin,
-                "no credential in any configured place",
-            ),
-            Reason::CredentialAmbiguous => row(
-                "credential_ambiguous",
-                "invalid_request",
-                400,
-                4001,
-                Action::Never,
-                "more than one credential in one request",
-            ),
-            Reason::CredentialMalformed => row(
-                "credential_malformed",
-                "invalid_request",
-                400,
-                4001,
-                Action::Never,
-                "the field that carries the credential is malformed",
-            ),
-            Reason::CredentialSourceDisabled => row(
-                "credential_source_disabled",
-                "invalid_request",
-                400,
-                4001,
-                Action::Never,
-                "a token stands in the query, which is not switched on",
-            ),
-            Reason::TokenTooLarge => {
-                row("token_too_large", "auth_failed", 401, 4001, Action::Relogin, "the token is longer than the limit")
-            }
-            Reason::TokenMalformed => row(
-                "token_malformed",
-                "auth_failed",
-                401,
-                4001,
-                Action::Relogin,
-                "the token is not three strict base64url parts",
-            ),
-            Reason::TokenHeaderMalformed => row(
-                "token_header_malformed",
-                "auth_failed",
-                401,
-                4001,
-                Action::Relogin,
-                "the token header is not one strict JSON object",
-            ),
-            Reason::TokenAlgorithm => row(
-                "token_algorithm",
-                "auth_failed",
-                401,
-                4001,
-                Action::Relogin,
-                "the algorithm is missing or not allowed for this issuer",
-            ),
-            Reason::TokenCritical => row(
-                "token_critical",
-                "auth_failed",
-                401,
-                4001,
-                Action::Relogin,
-                "the token header carries crit, b64, zip or enc",
-            ),
-            Reason::TokenKeyEmbedded => row(
-                "token_key_embedded",
-                "auth_failed",
-                401,
-                4001,
-                Action::Relogin,
-                "the token header tries to bring its own key",
-            ),
-            Reason::TokenType => row(
-                "token_type",
-                "auth_failed",
-                401,
-                4001,
-                Action::Relogin,
-                "the token is of another type than this issuer's access tokens",
-            ),
-            Reason::TokenKeyId => row(
-                "token_key_id",
-                "auth_failed",
-                401,
-                4001,
-                Action::Relogin,
-                "the key id is not a short printable string",
-            ),
-            Reason::TokenOpaque => row(
-                "token_opaque",
-                "auth_failed",
-                401,
-                4001,
-                Action::Relogin,
-                "the token is no JWT and no issuer takes opaque tokens",
-            ),
-            Reason::KeyUnknown => row(
-                "key_unknown",
-                "auth_failed",
-                401,
-                4001,
-                Action::Relogin,
-                "no current key of the issuer has this key id and algorithm",
-            ),
-            Reason::KeyAmbiguous => row(
-                "key_ambiguous",
-                "auth_failed",
-                401,
-                4001,
-                Action::Relogin,
-                "the token names no key and more than one would fit",
-            ),
-            Reason::SignatureInvalid => {
-                row("signature_invalid", "auth_failed", 401, 4001, Action::Relogin, "the signature does not hold")
-            }
-            Reason::IssuerUnknown => {
-                row("issuer_unknown", "auth_failed", 401, 4001, Action::Relogin, "the issuer is not configured")
-            }
-            Reason::ClaimsMalformed => row(
-                "claims_malformed",
-                "auth_failed",
-                401,
-                4001,
-                Action::Relogin,
-                "the claims are not one strict JSON object",
-            ),
-            Reason::ClaimMissing => {
-                row("claim_missing", "auth_failed", 401, 4001, Action::Relogin, "a required claim is absent")
-            }
-            Reason::ClaimInvalid => row(
-                "claim_invalid",
-                "auth_failed",
-                401,
-                4001,
-                Action::Relogin,
-                "a claim has the wrong type or an impossible value",
-            ),
-            Reason::TokenExpired => {
-                row("token_expired", "token_expired", 401, 4002, Action::Refresh, "the token has expired")
-            }
-            Reason::TokenNotYetValid => {
-                row("token_not_yet_valid", "auth_failed", 401, 4001, Action::RetryAfter, "the token is not valid yet")
-            }
-            Reason::TokenIssuedInFuture => row(
-                "token_issued_in_future",
-                "auth_failed",
-                401,
-                4001,
-                Action::RetryAfter,
-                "the token was issued in the future",
-            ),
-            Reason::TokenLifetime => row(
-                "token_lifetime",
-                "auth_failed",
-                401,
-                4001,
-                Action::Relogin,
-                "the token lives longer than this issuer may grant",
-            ),
-            Reason::IssuerMismatch => row(
-                "issuer_mismatch",
-                "auth_failed",
-                401,
-                4001,
-                Action::Relogin,
-                "the verified issuer is another than the one the keys belong to",
-            ),
-            Reason::AudienceMismatch => row(
-                "audience_mismatch",
-                "auth_failed",
-                401,
-                4001,
-                Action::Relogin,
-                "the token is meant for another audience",
-            ),
-            Reason::SubjectInvalid => row(
-                "subject_invalid",
-                "auth_failed",
-                401,
-                4001,
-                Action::Relogin,
-                "the subject is absent, empty, too long or not clean text",
-            ),
-            Reason::TokenBound => row(
-                "token_bound",
-                "auth_failed",
-                401,
-                4001,
-                Action::Relogin,
-                "the token is bound to a key that was not proved",
-            ),
-            Reason::TokenRevoked => row(
-                "token_revoked",
-                "auth_failed",
-                401,
-                4001,
-                Action::Relogin,
-                "the token, its session, its subject or its key was revoked",
-            ),
-            Reason::IdentityMismatch => row(
-                "identity_mismatch",
-                "auth_failed",
-                401,
-                4004,
-                Action::Relogin,
-                "the new token belongs to another identity",
-            ),
-            Reason::ExpiryNotLater => row(
-                "expiry_not_later",
-                "auth_failed",
-                401,
-                4004,
-                Action::Refresh,
-                "the new token does not live longer than the present one",
-            ),
-            Reason::PermissionsWidened => row(
-                "permissions_widened",
-                "auth_failed",
-                403,
-                4004,
-                Action::Relogin,
-                "the new token grants more, which refresh.widen forbids",
-            ),
-            Reason::TokenInactive => row(
-                "token_inactive",
-                "auth_failed",
-                401,
-                4001,
-                Action::Relogin,
-                "the issuer says that the token is not active",
-            ),
-            Reason::SessionUnknown => {
-                row("session_unknown", "auth_failed", 401, 4001, Action::Relogin, "no live session has this id")
-            }
-            Reason::TicketUnknown => row(
-                "ticket_unknown",
-                "auth_failed",
-                401,
-                4001,
-                Action::Relogin,
-                "the ticket is unknown, used or expired",
-            ),
-            Reason::SourceUnavailable => row(
-                "source_unavailable",
-                "unavailable",
-                503,
-                4012,
-                Action::RetryAfter,
-                "the source that vouches for the credential did not answer",
-            ),
+            Reason::MisuseHandle => row("misuse_handle", "misuse", 500, 4014, Action::Never, "the connection handle is stale, closed or was never issued"),
+            Reason::MisuseArgument => row("misuse_argument", "misuse", 500, 4014, Action::Never, "an argument of the call is not valid"),
+            Reason::MisusePeer => row("misuse_peer", "misuse", 500, 4014, Action::Never, "the server gave no usable peer address"),
+            Reason::MisuseBusy => row("misuse_busy", "misuse", 500, 4014, Action::Never, "the shard is being polled by another thread"),
+            Reason::MisuseBlocking => row("misuse_blocking", "misuse", 500, 4014, Action::Never, "the blocking form was called where it would stop an event loop"),
+            Reason::FaultPanic => row("fault_panic", "unavailable", 503, 4012, Action::RetryAfter, "an internal fault was caught; the call decided nothing"),
+            Reason::FaultInternal => row("fault_internal", "unavailable", 503, 4012, Action::RetryAfter, "an internal invariant did not hold; the call decided nothing"),
+            Reason::ConfigInvalid => row("config_invalid", "misuse", 500, 4014, Action::Never, "the configuration was refused"),
+            Reason::CredentialMissing => row("credential_missing", "auth_failed", 401, 4001, Action::Relogin, "no credential in any configured place"),
+            Reason::CredentialAmbiguous => row("credential_ambiguous", "invalid_request", 400, 4001, Action::Never, "more than one credential in one request"),
+            Reason::CredentialMalformed => row("credential_malformed", "invalid_request", 400, 4001, Action::Never, "the field that carries the credential is malformed"),
+            Reason::CredentialSourceDisabled => row("credential_source_disabled", "invalid_request", 400, 4001, Action::Never, "a token stands in the query, which is not switched on"),
+            Reason::TokenTooLarge => row("token_too_large", "auth_failed", 401, 4001, Action::Relogin, "the token is longer than the limit"),
+            Reason::TokenMalformed => row("token_malformed", "auth_failed", 401, 4001, Action::Relogin, "the token is not three strict base64url parts"),
+            Reason::TokenHeaderMalformed => row("token_header_malformed", "auth_failed", 401, 4001, Action::Relogin, "the token header is not one strict JSON object"),
+            Reason::TokenAlgorithm => row("token_algorithm", "auth_failed", 401, 4001, Action::Relogin, "the algorithm is missing or not allowed for this issuer"),
+            Reason::TokenCritical => row("token_critical", "auth_failed", 401, 4001, Action::Relogin, "the token header carries crit, b64, zip or enc"),
+            Reason::TokenKeyEmbedded => row("token_key_embedded", "auth_failed", 401, 4001, Action::Relogin, "the token header tries to bring its own key"),
+            Reason::TokenType => row("token_type", "auth_failed", 401, 4001, Action::Relogin, "the token is of another type than this issuer's access tokens"),
+            Reason::TokenKeyId => row("token_key_id", "auth_failed", 401, 4001, Action::Relogin, "the key id is not a short printable string"),
+            Reason::TokenOpaque => row("token_opaque", "auth_failed", 401, 4001, Action::Relogin, "the token is no JWT and no issuer takes opaque tokens"),
+            Reason::KeyUnknown => row("key_unknown", "auth_failed", 401, 4001, Action::Relogin, "no current key of the issuer has this key id and algorithm"),
+            Reason::KeyAmbiguous => row("key_ambiguous", "auth_failed", 401, 4001, Action::Relogin, "the token names no key and more than one would fit"),
+            Reason::SignatureInvalid => row("signature_invalid", "auth_failed", 401, 4001, Action::Relogin, "the signature does not hold"),
+            Reason::IssuerUnknown => row("issuer_unknown", "auth_failed", 401, 4001, Action::Relogin, "the issuer is not configured"),
+            Reason::ClaimsMalformed => row("claims_malformed", "auth_failed", 401, 4001, Action::Relogin, "the claims are not one strict JSON object"),
+            Reason::ClaimMissing => row("claim_missing", "auth_failed", 401, 4001, Action::Relogin, "a required claim is absent"),
+            Reason::ClaimInvalid => row("claim_invalid", "auth_failed", 401, 4001, Action::Relogin, "a claim has the wrong type or an impossible value"),
+            Reason::TokenExpired => row("token_expired", "token_expired", 401, 4002, Action::Refresh, "the token has expired"),
+            Reason::TokenNotYetValid => row("token_not_yet_valid", "auth_failed", 401, 4001, Action::RetryAfter, "the token is not valid yet"),
+            Reason::TokenIssuedInFuture => row("token_issued_in_future", "auth_failed", 401, 4001, Action::RetryAfter, "the token was issued in the future"),
+            Reason::TokenLifetime => row("token_lifetime", "auth_failed", 401, 4001, Action::Relogin, "the token lives longer than this issuer may grant"),
+            Reason::IssuerMismatch => row("issuer_mismatch", "auth_failed", 401, 4001, Action::Relogin, "the verified issuer is another than the one the keys belong to"),
+            Reason::AudienceMismatch => row("audience_mismatch", "auth_failed", 401, 4001, Action::Relogin, "the token is meant for another audience"),
+            Reason::SubjectInvalid => row("subject_invalid", "auth_failed", 401, 4001, Action::Relogin, "the subject is absent, empty, too long or not clean text"),
+            Reason::TokenBound => row("token_bound", "auth_failed", 401, 4001, Action::Relogin, "the token is bound to a key that was not proved"),
+            Reason::TokenRevoked => row("token_revoked", "auth_failed", 401, 4001, Action::Relogin, "the token, its session, its subject or its key was revoked"),
+            Reason::IdentityMismatch => row("identity_mismatch", "auth_failed", 401, 4004, Action::Relogin, "the new token belongs to another identity"),
+            Reason::ExpiryNotLater => row("expiry_not_later", "auth_failed", 401, 4004, Action::Refresh, "the new token does not live longer than the present one"),
+            Reason::PermissionsWidened => row("permissions_widened", "auth_failed", 403, 4004, Action::Relogin, "the new token grants more, which refresh.widen forbids"),
+            Reason::TokenInactive => row("token_inactive", "auth_failed", 401, 4001, Action::Relogin, "the issuer says that the token is not active"),
+            Reason::SessionUnknown => row("session_unknown", "auth_failed", 401, 4001, Action::Relogin, "no live session has this id"),
+            Reason::TicketUnknown => row("ticket_unknown", "auth_failed", 401, 4001, Action::Relogin, "the ticket is unknown, used or expired"),
+            Reason::SourceUnavailable => row("source_unavailable", "unavailable", 503, 4012, Action::RetryAfter, "the source that vouches for the credential did not answer"),
             Reason::Expired => row("expired", "expired", 401, 4002, Action::Refresh, "the authentication expired"),
-            Reason::Inactive => {
-                row("inactive", "inactive", 408, 4003, Action::Retry, "the connection was idle for too long")
-            }
-            Reason::RefreshFailed => {
-                row("refresh_failed", "refresh_failed", 401, 4004, Action::Relogin, "the refresh was refused")
-            }
-            Reason::RefreshTimeout => {
-                row("refresh_timeout", "refresh_timeout", 401, 4005, Action::Refresh, "no new token came in time")
-            }
+            Reason::Inactive => row("inactive", "inactive", 408, 4003, Action::Retry, "the connection was idle for too long"),
+            Reason::RefreshFailed => row("refresh_failed", "refresh_failed", 401, 4004, Action::Relogin, "the refresh was refused"),
+            Reason::RefreshTimeout => row("refresh_timeout", "refresh_timeout", 401, 4005, Action::Refresh, "no new token came in time"),
             Reason::Revoked => row("revoked", "revoked", 401, 4006, Action::Relogin, "the authentication was revoked"),
-            Reason::AuthenticationTimeout => row(
-                "authentication_timeout",
-                "authentication_timeout",
-                408,
-                4010,
-                Action::Retry,
-                "no credential came in time",
-            ),
-            Reason::AuthenticationUnavailable => row(
-                "authentication_unavailable",
-                "unavailable",
-                503,
-                4012,
-                Action::RetryAfter,
-                "the authentication cannot be confirmed at present",
-            ),
-            Reason::MaxAge => {
-                row("max_age", "max_age", 401, 4013, Action::Retry, "the connection reached its maximum age")
-            }
-            Reason::ProtocolError => {
-                row("protocol_error", "protocol_error", 400, 4014, Action::Never, "the peer broke the control protocol")
-            }
+            Reason::AuthenticationTimeout => row("authentication_timeout", "authentication_timeout", 408, 4010, Action::Retry, "no credential came in time"),
+            Reason::AuthenticationUnavailable => row("authentication_unavailable", "unavailable", 503, 4012, Action::RetryAfter, "the authentication cannot be confirmed at present"),
+            Reason::MaxAge => row("max_age", "max_age", 401, 4013, Action::Retry, "the connection reached its maximum age"),
+            Reason::ProtocolError => row("protocol_error", "protocol_error", 400, 4014, Action::Never, "the peer broke the control protocol"),
             Reason::Shutdown => row("shutdown", "shutdown", 503, 1001, Action::Retry, "the server is going away"),
-            Reason::AddressConnections => row(
-                "address_connections",
-                "connection_limit",
-                429,
-                4009,
-                Action::RetryAfter,
-                "this address holds too many connections",
-            ),
-            Reason::UserConnections => row(
-                "user_connections",
-                "connection_limit",
-                429,
-                4009,
-                Action::RetryAfter,
-                "this user holds too many connections",
-            ),
-            Reason::Evicted => row(
-                "evicted",
-                "connection_limit",
-                429,
-                4009,
-                Action::Never,
-                "a newer connection of the same user took the place of this one",
-            ),
-            Reason::UnauthenticatedConnections => row(
-                "unauthenticated_connections",
-                "connection_limit",
-                429,
-                4009,
-                Action::RetryAfter,
-                "too many connections are waiting to be authenticated",
-            ),
-            Reason::MessageRate => {
-                row("message_rate", "rate_limited", 429, 4008, Action::RetryAfter, "the user's message budget is spent")
-            }
-            Reason::ControlRate => {
-                row("control_rate", "rate_limited", 429, 4008, Action::RetryAfter, "too many authentication messages")
-            }
+            Reason::AddressConnections => row("address_connections", "connection_limit", 429, 4009, Action::RetryAfter, "this address holds too many connections"),
+            Reason::UserConnections => row("user_connections", "connection_limit", 429, 4009, Action::RetryAfter, "this user holds too many connections"),
+            Reason::Evicted => row("evicted", "connection_limit", 429, 4009, Action::Never, "a newer connection of the same user took the place of this one"),
+            Reason::UnauthenticatedConnections => row("unauthenticated_connections", "connection_limit", 429, 4009, Action::RetryAfter, "too many connections are waiting to be authenticated"),
+            Reason::MessageRate => row("message_rate", "rate_limited", 429, 4008, Action::RetryAfter, "the user's message budget is spent"),
+            Reason::ControlRate => row("control_rate", "rate_limited", 429, 4008, Action::RetryAfter, "too many authentication messages"),
             Reason::Blocked => row("blocked", "forbidden", 403, 4008, Action::RetryAfter, "this address is blocked"),
-            Reason::ConnectionsFull => row(
-                "connections_full",
-                "unavailable",
-                503,
-                4012,
-                Action::RetryAfter,
-                "the server holds as many connections as it can",
-            ),
-            Reason::RequestMalformed => row(
-                "request_malformed",
-                "invalid_request",
-                400,
-                4014,
-                Action::Never,
-                "the request is not a well-formed WebSocket upgrade",
-            ),
-            Reason::RequestTooLarge => row(
-                "request_too_large",
-                "invalid_request",
-                400,
-                4014,
-                Action::Never,
-                "the request has too many or too large fields",
-            ),
-            Reason::PathUnknown => {
-                row("path_unknown", "not_found", 404, 4014, Action::Never, "nothing is served at this path")
-            }
-            Reason::OriginMissing => row(
-                "origin_missing",
-                "origin_refused",
-                403,
-                4011,
-                Action::Never,
-                "the request has no Origin, which this credential needs",
-            ),
-            Reason::OriginRefused => {
-                row("origin_refused", "origin_refused", 403, 4011, Action::Never, "the Origin is not allowed")
-            }
-            Reason::OriginRepeated => row(
-                "origin_repeated",
-                "invalid_request",
-                400,
-                4011,
-                Action::Never,
-                "the request has more than one Origin",
-            ),
-            Reason::AddressUnparsable => row(
-                "address_unparsable",
-                "invalid_request",
-                400,
-                4014,
-                Action::Never,
-                "the forwarded client address cannot be read",
-            ),
-            Reason::HostRefused => {
-                row("host_refused", "invalid_request", 400, 4014, Action::Never, "the Host is not one of this server's")
-            }
-            Reason::MessageMalformed => row(
-                "message_malformed",
-                "invalid_message",
-                400,
-                4014,
-                Action::Never,
-                "the message is not one strict JSON object in UTF-8",
-            ),
-            Reason::MessageTooLarge => row(
-                "message_too_large",
-                "invalid_message",
-                400,
-                4014,
-                Action::Never,
-                "the message is longer than the limit",
-            ),
-            Reason::MessageTypeMissing => row(
-                "message_type_missing",
-                "invalid_message",
-                400,
-                4014,
-                Action::Never,
-                "the message has no type of its own, as a string",
-            ),
-            Reason::MessageFieldRepeated => row(
-                "message_field_repeated",
-                "invalid_message",
-                400,
-                4014,
-                Action::Never,
-                "a field that a rule reads stands more than once",
-            ),
-            Reason::MessageTypeUnknown => row(
-                "message_type_unknown",
-                "permission_denied",
-                403,
-                4007,
-                Action::Never,
-                "no rule allows this message type",
-            ),
-            Reason::MessageFieldInvalid => row(
-                "message_field_invalid",
-                "invalid_message",
-                400,
-                4014,
-                Action::Never,
-                "a field that a rule reads is absent or not clean text",
-            ),
-            Reason::PermissionMissing => row(
-                "permission_missing",
-                "permission_denied",
-                403,
-                4007,
-                Action::Never,
-                "the identity lacks the permission for this",
-            ),
-            Reason::MessageBinary => {
-                row("message_binary", "invalid_message", 400, 4014, Action::Never, "binary messages are not accepted")
-            }
-            Reason::MessageReserved => row(
-                "message_reserved",
-                "protocol_error",
-                400,
-                4014,
-                Action::Never,
-                "the message type is reserved for the server",
-            ),
-            Reason::InsufficientScope => row(
-                "insufficient_scope",
-                "insufficient_scope",
-                403,
-                4007,
-                Action::Relogin,
-                "the identity lacks the permission to connect",
-            ),
+            Reason::ConnectionsFull => row("connections_full", "unavailable", 503, 4012, Action::RetryAfter, "the server holds as many connections as it can"),
+            Reason::RequestMalformed => row("request_malformed", "invalid_request", 400, 4014, Action::Never, "the request is not a well-formed WebSocket upgrade"),
+            Reason::RequestTooLarge => row("request_too_large", "invalid_request", 400, 4014, Action::Never, "the request has too many or too large fields"),
+            Reason::PathUnknown => row("path_unknown", "not_found", 404, 4014, Action::Never, "nothing is served at this path"),
+            Reason::OriginMissing => row("origin_missing", "origin_refused", 403, 4011, Action::Never, "the request has no Origin, which this credential needs"),
+            Reason::OriginRefused => row("origin_refused", "origin_refused", 403, 4011, Action::Never, "the Origin is not allowed"),
+            Reason::OriginRepeated => row("origin_repeated", "invalid_request", 400, 4011, Action::Never, "the request has more than one Origin"),
+            Reason::AddressUnparsable => row("address_unparsable", "invalid_request", 400, 4014, Action::Never, "the forwarded client address cannot be read"),
+            Reason::HostRefused => row("host_refused", "invalid_request", 400, 4014, Action::Never, "the Host is not one of this server's"),
+            Reason::MessageMalformed => row("message_malformed", "invalid_message", 400, 4014, Action::Never, "the message is not one strict JSON object in UTF-8"),
+            Reason::MessageTooLarge => row("message_too_large", "invalid_message", 400, 4014, Action::Never, "the message is longer than the limit"),
+            Reason::MessageTypeMissing => row("message_type_missing", "invalid_message", 400, 4014, Action::Never, "the message has no type of its own, as a string"),
+            Reason::MessageFieldRepeated => row("message_field_repeated", "invalid_message", 400, 4014, Action::Never, "a field that a rule reads stands more than once"),
+            Reason::MessageTypeUnknown => row("message_type_unknown", "permission_denied", 403, 4007, Action::Never, "no rule allows this message type"),
+            Reason::MessageFieldInvalid => row("message_field_invalid", "invalid_message", 400, 4014, Action::Never, "a field that a rule reads is absent or not clean text"),
+            Reason::PermissionMissing => row("permission_missing", "permission_denied", 403, 4007, Action::Never, "the identity lacks the permission for this"),
+            Reason::MessageBinary => row("message_binary", "invalid_message", 400, 4014, Action::Never, "binary messages are not accepted"),
+            Reason::MessageReserved => row("message_reserved", "protocol_error", 400, 4014, Action::Never, "the message type is reserved for the server"),
+            Reason::InsufficientScope => row("insufficient_scope", "insufficient_scope", 403, 4007, Action::Relogin, "the identity lacks the permission to connect"),
         }
     }
 

@@ -4,6 +4,7 @@
 //! that comes at any moment either is seen by the look, or finds the connection in the index.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crate::config::UserLimitPolicy;
 use crate::connection::{Cold, ConnectionId, Grant, Guard, RefreshState, State, Timetable};
@@ -34,8 +35,9 @@ pub(crate) fn go_live(
     let subject = engine.hash.subject(&identity.issuer, &identity.subject);
     {
         let mut guard = slot.lock(id).ok_or(Reason::MisuseHandle)?;
-        if guard.state() != State::Admitting {
-            guard.transition(State::Admitting).map_err(|_| Reason::MisuseHandle)?;
+        let waited = guard.state() == State::Authenticating;
+        if guard.state() != State::Admitting && guard.transition(State::Admitting).is_err() {
+            return Err(guard.terminal.map_or(Reason::MisuseHandle.into(), |terminal| terminal.refusal));
         }
         take_user_permit(engine, rules, id, &mut guard, subject)?;
         insert_into_index(engine, id, &mut guard, &identity);
@@ -45,18 +47,19 @@ pub(crate) fn go_live(
         guard.held_permissions = identity.permissions.clone();
         guard.identity = Some(Arc::clone(&identity));
         guard.permissions = permissions;
-        commit_grant(engine, rules, id, &mut guard, now)?;
-        if engine.revocations.is_revoked(&RevocationFacts::from(&*identity), now) {
-            return Err(Reason::TokenRevoked.into());
+        if let Err(refusal) = publish(engine, rules, &mut guard, &identity, now) {
+            // Who was not let in is nobody.
+            guard.identity = None;
+            guard.held_permissions.clear();
+            return Err(refusal);
         }
-        slot.record().touch(now.mono);
-        guard.transition(State::Live).map_err(|_| Reason::FaultInternal)?;
         if let Some(key) = guard.held.unauthenticated.take() {
             engine.release_unauthenticated(key);
         }
-        guard.pending.ready = std::mem::take(&mut guard.held_back);
+        // Whoever was told to hold waits for this, also after a first message.
+        guard.pending.ready = waited;
+        guard.held_back = false;
         guard.credential = None;
-        guard.lookup = None;
         guard.pending.authenticated = true;
         engine.schedule(id, due::next_deadline(&guard, State::Live, slot.record().last_activity(), rules));
         engine.enqueue(id, &guard);
@@ -64,6 +67,33 @@ pub(crate) fn go_live(
     }
     evict_beyond_limit(engine, rules, subject, now);
     Ok(())
+}
+
+/// The grant, the look, and live.
+fn publish(
+    engine: &Engine,
+    rules: &Rules,
+    guard: &mut Guard<'_, Box<Cold>>,
+    identity: &Identity,
+    now: Now,
+) -> Result<(), Refusal> {
+    commit_grant(engine, rules, guard.id(), guard, now)?;
+    require_in_force(engine, identity, now)?;
+    guard.record().touch(now.mono);
+    Ok(guard.transition(State::Live).map_err(|_| Reason::FaultInternal)?)
+}
+
+/// Whether a verified credential may still be used: not revoked, and its key still one of its issuer's. Both may
+/// have changed while it was being verified. The caller holds the connection's lock, so that a change that comes
+/// later finds the connection.
+pub(crate) fn require_in_force(engine: &Engine, identity: &Identity, now: Now) -> Result<(), Refusal> {
+    if engine.revocations.is_revoked(&RevocationFacts::from(identity), now) {
+        return Err(Reason::TokenRevoked.into());
+    }
+    let Some(key_id) = &identity.key_id else { return Ok(()) };
+    let rules = engine.rules.get();
+    let issuer = rules.issuer(&identity.issuer).ok_or(Reason::IssuerUnknown)?;
+    if issuer.keys().key_ids().any(|current| current == key_id) { Ok(()) } else { Err(Reason::KeyUnknown.into()) }
 }
 
 /// Compiles what the identity in the cold part may do, plans its refresh, and swaps the grant of the record.
@@ -84,6 +114,7 @@ pub(crate) fn commit_grant(
         policy_epoch: rules.epoch,
     };
     swap(engine, guard, grant)?;
+    engine.latest_expiry.fetch_max(identity.expiry.0, Ordering::SeqCst);
     guard.timetable = timetable;
     guard.refresh = RefreshState::default();
     Ok(())
@@ -116,13 +147,32 @@ pub(crate) fn insert_into_index(
     guard: &mut Guard<'_, Box<Cold>>,
     identity: &Identity,
 ) {
-    let token = identity.token_id.as_deref().map(|token| engine.hash.token(&identity.issuer, token));
-    let session = identity.session_id.as_deref().map(|session| engine.hash.session(&identity.issuer, session));
-    for key in [token, session].into_iter().flatten() {
+    for key in token_and_session(engine, identity).into_iter().flatten() {
         if !guard.held.index.contains(&key) && engine.index.insert(key, id, None).is_ok() {
             guard.held.index.push(key);
         }
     }
+}
+
+/// Takes entries out of the index that are not of the identity in force, so that refreshes do not pile up there.
+pub(crate) fn prune_index(engine: &Engine, guard: &mut Guard<'_, Box<Cold>>) {
+    let Some(identity) = guard.identity.clone() else { return };
+    let id = guard.id();
+    let subject = engine.hash.subject(&identity.issuer, &identity.subject);
+    let kept = token_and_session(engine, &identity);
+    guard.held.index.retain(|key| {
+        let keep = *key == subject || kept.contains(&Some(*key));
+        if !keep {
+            engine.index.remove(*key, id);
+        }
+        keep
+    });
+}
+
+fn token_and_session(engine: &Engine, identity: &Identity) -> [Option<Fingerprint>; 2] {
+    let token = identity.token_id.as_deref().map(|token| engine.hash.token(&identity.issuer, token));
+    let session = identity.session_id.as_deref().map(|session| engine.hash.session(&identity.issuer, session));
+    [token, session]
 }
 
 fn intern(engine: &Engine, rules: &Rules, guard: &Guard<'_, Box<Cold>>, identity: &Identity) -> Result<u32, Refusal> {

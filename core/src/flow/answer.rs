@@ -3,21 +3,42 @@
 use std::sync::Arc;
 
 use crate::config::CredentialSource;
-use crate::connection::{Cold, ConnectionId, Guard, PendingCredential, State};
+use crate::connection::{Cold, ConnectionId, Guard, PendingCredential, Slot};
 use crate::decision::{Reason, Refusal};
 use crate::engine::Engine;
 use crate::flow::handshake::Wanted;
 use crate::flow::refresh::Refreshed;
 use crate::flow::{admit, close, due, refresh, report, revoke};
 use crate::identity::Identity;
-use crate::lookup::{Answer, LookupId, Purpose, Question, Waiter};
+use crate::lookup::{Answer, LOOKUP_MS, LookupId, Purpose, Question, Waiter};
 use crate::rules::Rules;
 use crate::secret::Secret;
 use crate::time::Now;
 use crate::token::TokenVerdict;
 
+/// Asks about a credential and keeps it until the answer comes; one kept before is given up, with its answer. False
+/// when too much is out already. The caller holds the connection's lock, so no answer comes too early.
+pub(crate) fn ask_about(
+    engine: &Engine,
+    rules: &Rules,
+    guard: &mut Guard<'_, Box<Cold>>,
+    wanted: Wanted,
+    mut credential: PendingCredential,
+    purpose: Purpose,
+    now: Now,
+) -> bool {
+    credential.session = wanted == Wanted::Session;
+    credential.until = now.mono.plus(LOOKUP_MS);
+    credential.lookup = ask(engine, rules, guard.id(), wanted, &credential.token, purpose, now);
+    let asked = credential.lookup.is_some();
+    if asked {
+        guard.credential = Some(credential);
+    }
+    asked
+}
+
 /// Asks, or joins the same question. `None` when too much is out already.
-pub(crate) fn ask(
+fn ask(
     engine: &Engine,
     rules: &Rules,
     id: ConnectionId,
@@ -50,30 +71,6 @@ pub(crate) fn require_askable(engine: &Engine, rules: &Rules, wanted: Wanted, no
     }
 }
 
-/// A token for a live connection whose key is not here yet.
-pub(crate) fn refresh_when_keys_come(
-    engine: &Engine,
-    rules: &Rules,
-    id: ConnectionId,
-    issuer: usize,
-    token: &[u8],
-    now: Now,
-) -> Result<Refreshed, Refusal> {
-    refresh_later(engine, rules, id, Wanted::Keys(issuer), token, now)
-}
-
-/// An opaque token for a live connection.
-pub(crate) fn refresh_when_vouched(
-    engine: &Engine,
-    rules: &Rules,
-    id: ConnectionId,
-    issuer: usize,
-    token: &[u8],
-    now: Now,
-) -> Result<Refreshed, Refusal> {
-    refresh_later(engine, rules, id, Wanted::Introspection(issuer), token, now)
-}
-
 /// The source of a live connection's credential is asked again (RULES 29). False when it cannot be asked now.
 pub(crate) fn ask_source_again(
     engine: &Engine,
@@ -82,14 +79,19 @@ pub(crate) fn ask_source_again(
     guard: &mut Guard<'_, Box<Cold>>,
     now: Now,
 ) -> bool {
-    let Some(reask) = guard.reask.as_ref() else { return false };
-    let wanted = match reask.source {
-        CredentialSource::Cookie => Some(Wanted::Session),
-        _ => rules.issuers.opaque().map(Wanted::Introspection),
+    let (Some(reask), Some(identity)) = (&guard.reask, &guard.identity) else { return false };
+    let wanted = if reask.session {
+        Some(Wanted::Session)
+    } else {
+        // Never another issuer than the one that vouched: it must not see the token (RULES 11).
+        let issuer = rules.issuers.find(&identity.issuer).filter(|index| rules.issuers.opaque() == Some(*index));
+        issuer.map(Wanted::Introspection)
     };
     let token = reask.token.clone();
     let lookup = wanted.and_then(|wanted| ask(engine, rules, id, wanted, &token, Purpose::Reask, now));
-    guard.lookup = lookup;
+    if let Some(reask) = guard.reask.as_mut() {
+        reask.lookup = lookup;
+    }
     lookup.is_some()
 }
 
@@ -100,8 +102,14 @@ pub(crate) fn answer(engine: &Engine, rules: &Rules, id: LookupId, answer: Answe
         let _ = load_keys(engine, rules, issuer, document, now);
     }
     for waiter in waiters {
-        let verdict = judge(engine, rules, &question, &answer, waiter, now);
-        settle(engine, rules, waiter, verdict, now);
+        let Some(slot) = engine.table.find(waiter.connection) else { continue };
+        let asked = slot.lock(waiter.connection).and_then(|guard| find_asked(&guard, waiter.purpose, id).cloned());
+        // Ended, or another credential took its place: the answer is of no use any more.
+        let Some(asked) = asked else { continue };
+        let verdict = judge(rules, &question, &answer, &asked, now);
+        let vouched_by_source = !matches!(question, Question::Keys { .. });
+        let reask = vouched_by_source.then_some(PendingCredential { lookup: None, ..asked });
+        settle(engine, rules, slot, waiter, id, verdict.map(|identity| (identity, reask)), now);
     }
     Ok(())
 }
@@ -122,7 +130,8 @@ pub(crate) fn load_keys(engine: &Engine, rules: &Rules, issuer: &str, document: 
     }
 }
 
-fn refresh_later(
+/// A new token for a live connection that something must be found out about first.
+pub(crate) fn refresh_later(
     engine: &Engine,
     rules: &Rules,
     id: ConnectionId,
@@ -132,38 +141,35 @@ fn refresh_later(
 ) -> Result<Refreshed, Refusal> {
     let slot = engine.table.find(id).ok_or(Reason::MisuseHandle)?;
     let mut guard = slot.lock(id).ok_or(Reason::MisuseHandle)?;
-    if let Err(refusal) = require_askable(engine, rules, wanted, now) {
-        return Err(refresh::refuse(engine, rules, id, &mut guard, refusal, now));
-    }
-    let secret = Secret::new(token.to_vec());
-    if ask(engine, rules, id, wanted, &secret, Purpose::Refresh, now).is_none() {
-        let refusal = Refusal::after(Reason::SourceUnavailable, 1_000);
-        return Err(refresh::refuse(engine, rules, id, &mut guard, refusal, now));
-    }
-    refresh::remember(&mut guard, CredentialSource::FirstMessage, token);
-    Ok(Refreshed::Pending)
+    let credential = PendingCredential::new(CredentialSource::FirstMessage, Secret::new(token.to_vec()));
+    let refusal = match require_askable(engine, rules, wanted, now) {
+        Ok(()) if ask_about(engine, rules, &mut guard, wanted, credential, Purpose::Refresh, now) => {
+            due::file(engine, rules, &guard);
+            return Ok(Refreshed::Pending);
+        }
+        Ok(()) => Refusal::after(Reason::SourceUnavailable, 1_000),
+        Err(refusal) => refusal,
+    };
+    Err(refresh::refuse(engine, rules, id, &mut guard, refusal, now))
+}
+
+/// The credential that this lookup was asked about, while the connection still waits for it.
+fn find_asked(cold: &Cold, purpose: Purpose, lookup: LookupId) -> Option<&PendingCredential> {
+    let kept = if purpose == Purpose::Reask { &cold.reask } else { &cold.credential };
+    kept.as_ref().filter(|kept| kept.lookup == Some(lookup))
 }
 
 /// What an answer says about one waiter's credential.
 fn judge(
-    engine: &Engine,
     rules: &Rules,
     question: &Question,
     answer: &Answer,
-    waiter: Waiter,
+    asked: &PendingCredential,
     now: Now,
-) -> Result<(Identity, Option<PendingCredential>), Refusal> {
-    let id = waiter.connection;
-    let slot = engine.table.find(id).ok_or(Reason::MisuseHandle)?;
-    let (source, token) = {
-        let guard = slot.lock(id).ok_or(Reason::MisuseHandle)?;
-        let kept = if waiter.purpose == Purpose::Reask { guard.reask.as_ref() } else { guard.credential.as_ref() };
-        let Some(kept) = kept else { return Err(Reason::MisuseHandle.into()) };
-        (kept.source, kept.token.clone())
-    };
+) -> Result<Identity, Refusal> {
     match (question, answer) {
-        (Question::Keys { .. }, Answer::Keys(_)) => match rules.verify(token.expose(), now) {
-            Ok(claims) => Ok((claims.into_identity(source), None)),
+        (Question::Keys { .. }, Answer::Keys(_)) => match rules.verify(asked.token.expose(), now) {
+            Ok(claims) => Ok(claims.into_identity(asked.source)),
             Err(TokenVerdict::Refused(reason)) => Err(reason.into()),
             Err(TokenVerdict::KeysNeeded { issuer }) => {
                 let known = rules.issuers.get(issuer).is_some_and(|issuer| issuer.version() > 0);
@@ -172,15 +178,17 @@ fn judge(
             Err(TokenVerdict::Opaque { .. }) => Err(Reason::TokenOpaque.into()),
         },
         (Question::Introspection { issuer, .. }, Answer::Vouched(vouched)) => {
-            let wildcards = rules.issuer(issuer).is_some_and(|issuer| issuer.config().wildcards);
-            let identity = Identity::from_vouched(vouched, Arc::clone(issuer), source, wildcards, now.wall)?;
-            Ok((identity, Some(PendingCredential { source, token })))
+            // A reload may have taken the issuer away since it was asked, or its word for opaque tokens.
+            let config = rules.issuer(issuer).ok_or(Reason::IssuerUnknown)?.config();
+            if !config.opaque {
+                return Err(Reason::TokenOpaque.into());
+            }
+            Ok(Identity::from_vouched(vouched, Arc::clone(issuer), asked.source, config.wildcards, now.wall)?)
         }
         (Question::Session { .. }, Answer::Vouched(vouched)) => {
             let Some(sessions) = &rules.config.sessions else { return Err(Reason::SessionUnknown.into()) };
             let issuer = Arc::from(sessions.issuer.as_str());
-            let identity = Identity::from_vouched(vouched, issuer, source, true, now.wall)?;
-            Ok((identity, Some(PendingCredential { source, token })))
+            Ok(Identity::from_vouched(vouched, issuer, asked.source, true, now.wall)?)
         }
         (Question::Introspection { .. }, Answer::Inactive) => Err(Reason::TokenInactive.into()),
         (Question::Session { .. }, Answer::Inactive) => Err(Reason::SessionUnknown.into()),
@@ -192,50 +200,55 @@ fn judge(
     }
 }
 
-/// Does what the verdict means for the waiter.
+/// Does what the verdict means for the waiter, unless it waits for something else by now.
 fn settle(
     engine: &Engine,
     rules: &Rules,
+    slot: &Slot<Box<Cold>>,
     waiter: Waiter,
+    lookup: LookupId,
     verdict: Result<(Identity, Option<PendingCredential>), Refusal>,
     now: Now,
 ) {
     let id = waiter.connection;
-    let Some(slot) = engine.table.find(id) else { return };
-    match (waiter.purpose, verdict) {
-        (Purpose::Admit, Ok((identity, reask))) => {
-            if let Some(mut guard) = slot.lock(id) {
-                guard.reask = reask;
-            }
-            if let Err(refusal) = admit::go_live(engine, rules, id, identity, now)
+    let Some(mut guard) = slot.lock(id) else { return };
+    if find_asked(&guard, waiter.purpose, lookup).is_none() {
+        return;
+    }
+    match waiter.purpose {
+        Purpose::Admit => {
+            guard.credential = None;
+            let outcome = match verdict {
+                Ok((identity, reask)) => {
+                    guard.reask = reask;
+                    drop(guard);
+                    admit::go_live(engine, rules, id, identity, now)
+                }
+                Err(refusal) => {
+                    drop(guard);
+                    Err(refusal)
+                }
+            };
+            if let Err(refusal) = outcome
                 && let Some(mut guard) = slot.lock(id)
             {
                 refuse_pending(engine, rules, id, &mut guard, refusal, now);
             }
         }
-        (Purpose::Admit, Err(refusal)) => {
-            if let Some(mut guard) = slot.lock(id) {
-                refuse_pending(engine, rules, id, &mut guard, refusal, now);
-            }
-        }
-        (Purpose::Refresh, verdict) => {
-            let Some(mut guard) = slot.lock(id) else { return };
+        Purpose::Refresh => {
             guard.credential = None;
-            match verdict {
-                Ok((identity, reask)) => {
-                    if refresh::commit(engine, rules, id, &mut guard, identity, now).is_ok() {
-                        guard.reask = reask;
-                    }
-                }
-                Err(refusal) => {
-                    refresh::refuse(engine, rules, id, &mut guard, refusal, now);
-                }
+            let outcome = verdict
+                .and_then(|(identity, reask)| refresh::commit(engine, rules, id, &mut guard, identity, reask, now));
+            if let Err(refusal) = outcome {
+                refresh::refuse(engine, rules, id, &mut guard, refusal, now);
             }
         }
-        (Purpose::Reask, verdict) => {
-            if let Some(mut guard) = slot.lock(id) {
-                settle_reask(engine, rules, id, &mut guard, verdict, now);
+        Purpose::Reask => {
+            if let Some(reask) = guard.reask.as_mut() {
+                reask.lookup = None;
             }
+            let outcome = verdict.and_then(|(identity, _)| refresh::renew(engine, rules, &mut guard, identity, now));
+            settle_reask(engine, rules, id, &mut guard, outcome, now);
         }
     }
 }
@@ -246,29 +259,19 @@ fn settle_reask(
     rules: &Rules,
     id: ConnectionId,
     guard: &mut Guard<'_, Box<Cold>>,
-    verdict: Result<(Identity, Option<PendingCredential>), Refusal>,
+    outcome: Result<(), Refusal>,
     now: Now,
 ) {
-    guard.lookup = None;
-    match verdict {
-        Ok((identity, _)) => {
-            guard.refresh.unavailable = false;
-            let later = guard.identity.as_ref().is_some_and(|held| identity.expiry > held.expiry);
-            if !later {
-                // It ends when it ends; asking again cannot change that.
-                guard.timetable.ask_at = guard.timetable.expiry;
-            } else if refresh::commit(engine, rules, id, guard, identity, now).is_err() {
-                close::close(engine, id, guard, Reason::Revoked.into(), now);
-            }
-        }
-        Err(refusal) if refusal.reason == Reason::SourceUnavailable => guard.refresh.unavailable = true,
+    match outcome {
+        _ if guard.terminal.is_some() => return,
+        Ok(()) => guard.refresh.unavailable = false,
+        Err(refusal) if refresh::is_unavailable(refusal.reason) => guard.refresh.unavailable = true,
         Err(_) => {
             close::close(engine, id, guard, Reason::Revoked.into(), now);
+            return;
         }
     }
-    if guard.terminal.is_none() {
-        engine.schedule(id, due::next_deadline(guard, State::Live, now.mono, rules));
-    }
+    due::file(engine, rules, guard);
 }
 
 /// A connection that was not let in after all: the server is told, and says `closed`.
@@ -280,6 +283,9 @@ pub(crate) fn refuse_pending(
     refusal: Refusal,
     now: Now,
 ) {
-    report::pending_refused(engine, rules, id, guard, refusal, now);
+    if guard.terminal.is_some() {
+        return;
+    }
+    report::pending_refused(engine, rules, guard, refusal.reason, now);
     close::close(engine, id, guard, refusal, now);
 }

@@ -65,18 +65,21 @@ fn decide_type(
             permissions::recompile(engine, &rules, id, now)?;
             return decide(engine, &rules, id, delivery_type, fields, now);
         }
-        if let Err(reason) = message::require(engine, rules, slot, id, &seen, type_id, Fields::Host(fields)) {
+        let allowed = message::require(engine, rules, slot, id, &seen, type_id, Fields::Host(fields));
+        // Yes or no, it holds only for the grant that was looked at.
+        if !slot.record().confirm(&seen) {
+            continue;
+        }
+        if let Err(reason) = allowed {
             if let Some(mut guard) = slot.lock(id) {
-                report::delivery_refused(engine, id, &mut guard, reason.into(), now);
+                report::delivery_refused(engine, rules, &mut guard, reason.into(), now);
             }
             return Err(reason.into());
         }
-        if slot.record().confirm(&seen) {
-            if rules.config.connection.count_deliveries {
-                slot.record().touch(now.mono);
-            }
-            engine.metrics.add(Count::Delivery);
-            return Ok(Delivered { type_id: Some(type_id.index()) });
+        if rules.config.connection.count_deliveries {
+            slot.record().touch(now.mono);
         }
+        engine.metrics.add(Count::Delivery);
+        return Ok(Delivered { type_id: Some(type_id.index()) });
     }
 }

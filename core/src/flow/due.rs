@@ -4,14 +4,14 @@
 //! entry fires it is looked at again and filed anew.
 
 use crate::connection::{Cold, ConnectionId, Guard, State};
-use crate::decision::Reason;
+use crate::decision::{Reason, Refusal};
 use crate::engine::Engine;
-use crate::flow::{answer, close, report};
+use crate::flow::{answer, close, refresh, report};
 use crate::rules::Rules;
 use crate::time::{MonoTime, Now};
 
 /// A source that did not answer is asked again after this long, in milliseconds.
-const REASK_MS: u64 = 5_000;
+pub(crate) const REASK_MS: u64 = 5_000;
 
 /// Does what is due for one connection and files it anew.
 pub(crate) fn serve(engine: &Engine, rules: &Rules, id: ConnectionId, now: Now) {
@@ -23,12 +23,13 @@ pub(crate) fn serve(engine: &Engine, rules: &Rules, id: ConnectionId, now: Now) 
         if let Some(reason) = due_reason(&guard, state, slot.record().last_activity(), rules, now) {
             close::close(engine, id, &mut guard, reason.into(), now);
         } else if state == State::Live {
+            give_up_waiting(engine, rules, id, &mut guard, now);
             ask_for_refresh(engine, rules, id, &mut guard, now);
         }
         match guard.terminal {
             Some(terminal) => terminal.decided,
             None => {
-                engine.schedule(id, next_deadline(&guard, state, slot.record().last_activity(), rules));
+                file(engine, rules, &guard);
                 return;
             }
         }
@@ -54,7 +55,10 @@ pub(crate) fn due_reason(cold: &Cold, state: State, activity: MonoTime, rules: &
             }
             (now.mono.since(activity) >= life.idle_ms).then_some(Reason::Inactive)
         }
-        State::Authenticating if now.mono >= cold.authenticate_by => Some(Reason::AuthenticationUnavailable),
+        // `Admitting` lasts only as long as a call, unless that call died.
+        State::Admitting | State::Authenticating if now.mono >= cold.authenticate_by => {
+            Some(Reason::AuthenticationUnavailable)
+        }
         State::AwaitingAuth if now.mono >= cold.authenticate_by => Some(Reason::AuthenticationTimeout),
         _ => None,
     }
@@ -62,7 +66,7 @@ pub(crate) fn due_reason(cold: &Cold, state: State, activity: MonoTime, rules: &
 
 /// What a connection that ran out of time is told (RULES 27, 29).
 pub(crate) fn expiry_reason(cold: &Cold) -> Reason {
-    if cold.refresh.refused > 0 {
+    if cold.refresh.asked && cold.refresh.refused > 0 {
         Reason::RefreshFailed
     } else if cold.refresh.unavailable {
         Reason::AuthenticationUnavailable
@@ -73,18 +77,28 @@ pub(crate) fn expiry_reason(cold: &Cold) -> Reason {
     }
 }
 
+/// Files a connection at its nearest deadline, in place of the one it had. Its lock is held meanwhile.
+pub(crate) fn file(engine: &Engine, rules: &Rules, guard: &Guard<'_, Box<Cold>>) {
+    let activity = guard.record().last_activity();
+    engine.schedule(guard.id(), next_deadline(guard, guard.state(), activity, rules));
+}
+
 /// When a connection must be looked at again. Never later than the first thing due.
 pub(crate) fn next_deadline(cold: &Cold, state: State, activity: MonoTime, rules: &Rules) -> MonoTime {
     let life = &rules.config.connection;
-    match state {
+    let untold = cold.refusals.due_at().min(cold.delivery_refusals.due_at());
+    let deadline = match state {
         State::Live => {
             let refresh = if cold.refresh.asked { cold.timetable.deadline } else { cold.timetable.ask_at };
-            cold.timetable.expiry.min(refresh).min(cold.opened.plus(life.max_age_ms)).min(activity.plus(life.idle_ms))
+            let answer = cold.credential.as_ref().map_or(MonoTime::NEVER, |credential| credential.until);
+            let end = cold.opened.plus(life.max_age_ms).min(activity.plus(life.idle_ms));
+            cold.timetable.expiry.min(refresh).min(answer).min(end)
         }
         State::Admitting | State::Authenticating | State::AwaitingAuth => cold.authenticate_by,
         State::Closing => cold.terminal.map_or(MonoTime::NEVER, |terminal| terminal.decided.plus(close::LEAK_MS)),
-        State::Free => MonoTime::NEVER,
-    }
+        State::Free => return MonoTime::NEVER,
+    };
+    deadline.min(untold)
 }
 
 /// Whether the credential has no token at the client's hand: its source is asked instead (RULES 29).
@@ -92,19 +106,36 @@ pub(crate) fn vouched_by_source(cold: &Cold) -> bool {
     cold.reask.is_some()
 }
 
+/// Nobody could say in time whether the new token is good: the client hears it, and no attempt is counted.
+fn give_up_waiting(engine: &Engine, rules: &Rules, id: ConnectionId, guard: &mut Guard<'_, Box<Cold>>, now: Now) {
+    if guard.credential.take_if(|credential| now.mono >= credential.until).is_some() {
+        refresh::refuse(engine, rules, id, guard, Refusal::after(Reason::SourceUnavailable, 1_000), now);
+    }
+}
+
 fn ask_for_refresh(engine: &Engine, rules: &Rules, id: ConnectionId, guard: &mut Guard<'_, Box<Cold>>, now: Now) {
     if guard.refresh.asked || now.mono < guard.timetable.ask_at {
         return;
     }
     if vouched_by_source(guard) {
-        let asked = answer::ask_source_again(engine, rules, id, guard, now);
-        guard.refresh.unavailable = !asked;
+        let _ = answer::ask_source_again(engine, rules, id, guard, now);
+        // Until it answers: at expiry that is why (RULES 29).
+        guard.refresh.unavailable = true;
         // Asked again later if no answer comes; at expiry nothing waits.
         guard.timetable.ask_at = now.mono.plus(REASK_MS).min(guard.timetable.expiry);
         return;
     }
+    ask_client(engine, guard, now);
+}
+
+/// Asks the client for a new token. Attempts are counted from here (RULES 27).
+pub(crate) fn ask_client(engine: &Engine, guard: &mut Guard<'_, Box<Cold>>, now: Now) {
+    if !guard.refresh.asked {
+        guard.refresh.refused = 0;
+    }
     guard.refresh.asked = true;
     guard.pending.refresh_asked = true;
+    let id = guard.id();
     engine.enqueue(id, guard);
     report::refresh_asked(engine, id, guard, now);
 }

@@ -56,6 +56,10 @@ pub(crate) fn decide(
     request: &Upgrade<'_>,
     now: Now,
 ) -> Result<Admitted, Refusal> {
+    if engine.shard(shard).is_none() {
+        // Nobody would serve its deadlines.
+        return Err(Reason::MisuseArgument.into());
+    }
     super::poll::advance(engine, rules, shard, now, DUE_A_HANDSHAKE);
     let mut seen = Seen::default();
     let outcome = open(engine, rules, shard, request, now, &mut seen);
@@ -160,7 +164,7 @@ impl Newcomer<'_, '_> {
         match rules.verify(&credential.token, now) {
             Ok(claims) => {
                 let identity = claims.into_identity(credential.source);
-                let id = self.insert(State::Admitting, None)?;
+                let id = self.insert(State::Admitting)?;
                 match admit::go_live(engine, rules, id, identity, now) {
                     Ok(()) => Ok((id, Progress::Live)),
                     Err(refusal) => {
@@ -179,7 +183,7 @@ impl Newcomer<'_, '_> {
         if !self.rules.config.handshake.credentials.contains(&CredentialSource::FirstMessage) {
             return Err(Reason::CredentialMissing.into());
         }
-        let id = self.insert_unauthenticated(State::AwaitingAuth, None)?;
+        let id = self.insert_unauthenticated(State::AwaitingAuth)?;
         Ok((id, Progress::AwaitingAuth))
     }
 
@@ -191,9 +195,12 @@ impl Newcomer<'_, '_> {
             Cow::Owned(token) => token.clone(),
         });
         answer::require_askable(engine, rules, wanted, now)?;
-        let pending = PendingCredential { source: credential.source, token: token.clone() };
-        let id = self.insert_unauthenticated(State::Authenticating, Some(pending))?;
-        if answer::ask(engine, rules, id, wanted, &token, Purpose::Admit, now).is_none() {
+        let id = self.insert_unauthenticated(State::Authenticating)?;
+        let asked = engine.table.find(id).and_then(|slot| slot.lock(id)).is_some_and(|mut guard| {
+            let credential = PendingCredential::new(credential.source, token);
+            answer::ask_about(engine, rules, &mut guard, wanted, credential, Purpose::Admit, now)
+        });
+        if !asked {
             close::closed(engine, id, now);
             return Err(Refusal::after(Reason::SourceUnavailable, 1_000));
         }
@@ -201,15 +208,11 @@ impl Newcomer<'_, '_> {
     }
 
     /// A connection in the pool of those that are not authenticated, which has bounds of its own (RULES 14).
-    fn insert_unauthenticated(
-        self,
-        state: State,
-        credential: Option<PendingCredential>,
-    ) -> Result<ConnectionId, Refusal> {
+    fn insert_unauthenticated(self, state: State) -> Result<ConnectionId, Refusal> {
         let (engine, rules) = (self.engine, self.rules);
         let Some(key) = self.permit.key else { return Err(Reason::FaultInternal.into()) };
         engine.admit_unauthenticated(rules, key)?;
-        match self.insert(state, credential) {
+        match self.insert(state) {
             Ok(id) => {
                 if let Some(slot) = engine.table.find(id)
                     && let Some(mut guard) = slot.lock(id)
@@ -225,7 +228,7 @@ impl Newcomer<'_, '_> {
         }
     }
 
-    fn insert(self, state: State, credential: Option<PendingCredential>) -> Result<ConnectionId, Refusal> {
+    fn insert(self, state: State) -> Result<ConnectionId, Refusal> {
         let handshake = &self.rules.config.handshake;
         let wait = match state {
             State::AwaitingAuth => handshake.authentication_deadline_ms,
@@ -234,7 +237,6 @@ impl Newcomer<'_, '_> {
         let authenticate_by = self.now.mono.plus(wait);
         let mut cold = Cold::new(self.peer, authenticate_by, self.now);
         cold.held_back = state == State::Authenticating;
-        cold.credential = credential;
         let Ok(id) = self.engine.table.insert(self.shard, state, Grant::DENYING, Box::new(cold), self.now) else {
             return Err(Refusal::after(Reason::ConnectionsFull, 1_000));
         };
@@ -278,7 +280,7 @@ impl Wanted {
             }
             Wanted::Session => {
                 rules.config.sessions.as_ref()?;
-                let key = engine.hash.credential("session", token.expose());
+                let key = engine.hash.session_credential(token.expose());
                 Some((key, Question::Session { id: token.clone() }))
             }
         }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::config::CredentialSource;
-use crate::connection::{Cold, ConnectionId, Slot, Snapshot, State};
+use crate::connection::{Cold, ConnectionId, PendingCredential, Slot, Snapshot, State};
 use crate::decision::{Delivered, Reason, Refusal, Withheld};
 use crate::engine::Engine;
 use crate::flow::handshake::Wanted;
@@ -58,7 +58,10 @@ pub(crate) fn decide(
         };
         match seen.state() {
             State::Live => {}
-            State::Admitting | State::Authenticating => return Err(hold(engine, slot, id, now)),
+            State::Admitting | State::Authenticating => match hold(engine, slot, id, now) {
+                Some(withheld) => return Err(withheld),
+                None => continue,
+            },
             State::AwaitingAuth => return Err(first_message(engine, rules, slot, id, inbound, now)),
             State::Closing => return Err(ending(slot, id)),
             State::Free => return Err(Withheld::Refused(Reason::MisuseHandle.into())),
@@ -73,17 +76,20 @@ pub(crate) fn decide(
             let rules = engine.rules.get();
             match permissions::recompile(engine, &rules, id, now) {
                 Ok(()) => return decide(engine, &rules, id, inbound, now),
-                Err(refusal) => return Err(Withheld::Close(refusal)),
+                Err(_) => return Err(ending(slot, id)),
             }
         }
-        match judge(engine, rules, slot, id, &seen, &mut charge, inbound, now) {
-            // The last look before yes: whatever came in between, a revocation above all, is decided anew.
-            Ok(type_id) if slot.record().confirm(&seen) => {
+        let verdict = judge(engine, rules, slot, id, &seen, &mut charge, inbound, now);
+        // The last look before yes or no: whatever came in between, a revocation above all, is decided anew.
+        if !slot.record().confirm(&seen) {
+            continue;
+        }
+        match verdict {
+            Ok(type_id) => {
                 slot.record().touch(now.mono);
                 engine.metrics.add(Count::MessageDelivered);
                 return Ok(Delivered { type_id: Some(type_id.index()) });
             }
-            Ok(_) => {}
             Err(Verdict::Control(reserved)) => {
                 return Err(control(engine, rules, slot, id, reserved, inbound, now));
             }
@@ -266,6 +272,10 @@ fn first_message(
         }
         None => Withheld::Refused(Reason::MisuseHandle.into()),
     };
+    // As everywhere, the deadline is kept here and the timer is for the silent.
+    if slot.lock(id).is_some_and(|guard| now.mono >= guard.authenticate_by) {
+        return refuse(Reason::AuthenticationTimeout.into());
+    }
     let Inbound::Frame(Payload::Text(text)) = inbound else { return refuse(Reason::CredentialMissing.into()) };
     if control_in(rules, inbound) != Some(Reserved::Auth) {
         return refuse(Reason::CredentialMissing.into());
@@ -290,26 +300,35 @@ fn first_message(
     }
     {
         let Some(mut guard) = slot.lock(id) else { return Withheld::Refused(Reason::MisuseHandle.into()) };
-        if guard.transition(State::Authenticating).is_err() {
-            return Withheld::Hold;
+        if guard.state() != State::AwaitingAuth {
+            // Another `auth` was first (RULES 15), or the connection ends.
+            close::close(engine, id, &mut guard, Reason::ProtocolError.into(), now);
+            return Withheld::Close(guard.terminal.map_or(Reason::ProtocolError.into(), |terminal| terminal.refusal));
         }
-        refresh::remember(&mut guard, CredentialSource::FirstMessage, token.as_bytes());
+        let credential = PendingCredential::new(CredentialSource::FirstMessage, Secret::new(token.as_bytes().to_vec()));
+        if answer::ask_about(engine, rules, &mut guard, wanted, credential, Purpose::Admit, now)
+            && guard.transition(State::Authenticating).is_ok()
+        {
+            return Withheld::Consumed;
+        }
     }
-    match answer::ask(engine, rules, id, wanted, &Secret::new(token.as_bytes().to_vec()), Purpose::Admit, now) {
-        Some(_) => Withheld::Consumed,
-        None => refuse(Refusal::after(Reason::SourceUnavailable, 1_000)),
-    }
+    refuse(Refusal::after(Reason::SourceUnavailable, 1_000))
 }
 
-fn hold(engine: &Engine, slot: &Slot<Box<Cold>>, id: ConnectionId, now: Now) -> Withheld {
-    let Some(mut guard) = slot.lock(id) else { return Withheld::Refused(Reason::MisuseHandle.into()) };
+/// Still being authenticated: hold. `None` when that ended meanwhile, as the `ready` that a hold waits for may be
+/// told already.
+fn hold(engine: &Engine, slot: &Slot<Box<Cold>>, id: ConnectionId, now: Now) -> Option<Withheld> {
+    let Some(mut guard) = slot.lock(id) else { return Some(Withheld::Refused(Reason::MisuseHandle.into())) };
+    if !matches!(guard.state(), State::Admitting | State::Authenticating) {
+        return None;
+    }
     guard.holds = guard.holds.saturating_add(1);
     if guard.holds > MAX_HOLDS {
         close::close(engine, id, &mut guard, Reason::ProtocolError.into(), now);
-        return Withheld::Close(Reason::ProtocolError.into());
+        return Some(Withheld::Close(Reason::ProtocolError.into()));
     }
     engine.metrics.add(Count::MessageHeld);
-    Withheld::Hold
+    Some(Withheld::Hold)
 }
 
 /// The grant is over: closes with the code of RULES 27, unless a refresh came first.
@@ -352,7 +371,7 @@ fn refuse(
     if let Some(terminal) = guard.terminal {
         return Withheld::Close(terminal.refusal);
     }
-    report::message_refused(engine, id, &mut guard, refusal, now);
+    report::message_refused(engine, rules, &mut guard, refusal, now);
     match refusal.reason {
         // Server types inbound, and tokens in binary frames, break the protocol (RULES 20).
         Reason::MessageReserved => {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::connection::{Cold, ConnectionId, Guard, PermissionDiff, State, merge_diff};
 use crate::decision::{Reason, Refusal};
 use crate::engine::Engine;
-use crate::flow::{admit, report};
+use crate::flow::{admit, close, report};
 use crate::identity::MAX_PERMISSIONS;
 use crate::policy::PermissionSet;
 use crate::rules::Rules;
@@ -52,12 +52,26 @@ pub(crate) fn recompile(engine: &Engine, rules: &Rules, id: ConnectionId, now: N
     if guard.state() != State::Live || guard.grant().policy_epoch == rules.epoch {
         return Ok(());
     }
-    let vouched_still = guard.identity.as_ref().is_some_and(|identity| rules.knows_issuer(&identity.issuer));
-    if !vouched_still {
-        crate::flow::close::close(engine, id, &mut guard, Reason::Revoked.into(), now);
-        return Err(Reason::Revoked.into());
+    require_vouched(engine, rules, id, &mut guard, now)?;
+    admit::recompile_grant(engine, rules, &mut guard).inspect_err(|_| {
+        // Its grant is of no policy in force: it may do nothing, so it must know.
+        close::close(engine, id, &mut guard, Reason::AuthenticationUnavailable.into(), now);
+    })
+}
+
+/// A connection whose issuer is gone from the configuration ends; no grant of it is compiled again.
+fn require_vouched(
+    engine: &Engine,
+    rules: &Rules,
+    id: ConnectionId,
+    guard: &mut Guard<'_, Box<Cold>>,
+    now: Now,
+) -> Result<(), Refusal> {
+    if guard.identity.as_ref().is_some_and(|identity| rules.knows_issuer(&identity.issuer)) {
+        return Ok(());
     }
-    admit::recompile_grant(engine, rules, &mut guard)
+    close::close(engine, id, guard, Reason::Revoked.into(), now);
+    Err(Reason::Revoked.into())
 }
 
 fn replace(
@@ -84,6 +98,7 @@ fn replace(
     if diff.is_empty() {
         return Ok(diff);
     }
+    require_vouched(engine, rules, id, guard, now)?;
     let before = Arc::clone(&guard.permissions);
     guard.permissions = Arc::new(PermissionSet::from_texts(permissions.iter().cloned()));
     if let Err(refusal) = admit::recompile_grant(engine, rules, guard) {

@@ -1,5 +1,6 @@
 //! This file answers: what must the server do now, on this shard?
 
+use crate::config::CredentialSource;
 use crate::connection::{Cold, ConnectionId, Guard, PermissionDiff, State};
 use crate::decision::{Reason, Refusal};
 use crate::engine::Engine;
@@ -25,7 +26,7 @@ pub struct Event {
 pub enum EventKind {
     /// Send this text frame.
     Send(String),
-    /// A handshake that waited for a lookup succeeded: open the gates.
+    /// What waited for a lookup, a handshake or a first message, succeeded: open the gates.
     Ready,
     /// A handshake that waited for a lookup is refused: answer over HTTP, or close with this code where the
     /// upgrade was already accepted; then say `closed`.
@@ -73,14 +74,11 @@ pub(crate) fn poll(
         due::serve(engine, rules, id, now);
     }
     let mut ready = Vec::new();
-    let mut more_ready = true;
-    while events.len() < max {
+    let full = events.len().saturating_add(max);
+    while events.len() < full {
         ready.clear();
         outbox.take_ready(1, &mut ready);
-        let Some(id) = ready.first().copied() else {
-            more_ready = false;
-            break;
-        };
+        let Some(id) = ready.first().copied() else { break };
         if let Some(slot) = engine.table.find(id)
             && let Some(mut guard) = slot.lock(id)
         {
@@ -89,7 +87,7 @@ pub(crate) fn poll(
     }
     let rest = alone.finish();
     Ok(Polled {
-        more: more_due || more_ready || rest.waiting,
+        more: more_due || rest.waiting,
         next_deadline: Some(rest.next_deadline).filter(|deadline| *deadline != MonoTime::NEVER),
     })
 }
@@ -111,11 +109,16 @@ fn hand_out(rules: &Rules, id: ConnectionId, guard: &mut Guard<'_, Box<Cold>>, n
     let mut pending = std::mem::take(&mut guard.pending);
     let mut push = |kind: EventKind| events.push(Event { connection: id, kind });
     let held_back = guard.held_back;
-    if pending.ready {
+    // An upgrade is answered before the first text; the answer to a first message comes before what was held.
+    let by_message = guard.identity.as_ref().is_some_and(|identity| identity.source == CredentialSource::FirstMessage);
+    if pending.ready && !by_message {
         push(EventKind::Ready);
     }
     if let Some(identity) = guard.identity.as_ref().filter(|_| pending.authenticated) {
         push(EventKind::Send(write.auth_success(&identity.subject, identity.expiry, guard.timetable.ask_at, now)));
+    }
+    if pending.ready && by_message {
+        push(EventKind::Ready);
     }
     if let (Some(diff), Some(identity)) = (pending.refreshed.take(), guard.identity.as_ref()) {
         push(EventKind::Send(write.token_refreshed(identity.expiry, guard.timetable.ask_at, &diff, now)));

@@ -7,15 +7,14 @@
 use std::sync::Arc;
 
 use crate::config::CredentialSource;
-use crate::connection::{Cold, ConnectionId, Guard, PendingCredential, PermissionDiff, State, merge_diff};
+use crate::connection::{Cold, ConnectionId, Guard, PendingCredential, PermissionDiff, State, Timetable, merge_diff};
 use crate::decision::{Reason, Refusal};
 use crate::engine::Engine;
+use crate::flow::handshake::Wanted;
 use crate::flow::{admit, answer, close, due, report};
 use crate::identity::Identity;
 use crate::policy::PermissionSet;
-use crate::revocation::RevocationFacts;
 use crate::rules::Rules;
-use crate::secret::Secret;
 use crate::time::Now;
 use crate::token::TokenVerdict;
 
@@ -48,17 +47,16 @@ pub(crate) fn refresh(
         Ok(claims) => Ok(claims.into_identity(CredentialSource::FirstMessage)),
         Err(TokenVerdict::Refused(reason)) => Err(Refusal::from(reason)),
         Err(TokenVerdict::KeysNeeded { issuer }) => {
-            return answer::refresh_when_keys_come(engine, rules, id, issuer, token, now);
+            return answer::refresh_later(engine, rules, id, Wanted::Keys(issuer), token, now);
         }
         Err(TokenVerdict::Opaque { issuer }) => {
-            return answer::refresh_when_vouched(engine, rules, id, issuer, token, now);
+            return answer::refresh_later(engine, rules, id, Wanted::Introspection(issuer), token, now);
         }
     };
     let mut guard = slot.lock(id).ok_or(Reason::MisuseHandle)?;
-    match outcome {
-        Ok(identity) => commit(engine, rules, id, &mut guard, identity, now),
-        Err(refusal) => Err(refuse(engine, rules, id, &mut guard, refusal, now)),
-    }
+    outcome
+        .and_then(|identity| commit(engine, rules, id, &mut guard, identity, None, now))
+        .map_err(|refusal| refuse(engine, rules, id, &mut guard, refusal, now))
 }
 
 /// Puts a verified identity in force on every live connection of its subject: for hosts that refresh over HTTP,
@@ -75,71 +73,124 @@ pub(crate) fn refresh_subject(engine: &Engine, rules: &Rules, token: &[u8], now:
     for id in engine.index.find(engine.hash.subject(&identity.issuer, &identity.subject)) {
         let Some(slot) = engine.table.find(id) else { continue };
         let Some(mut guard) = slot.lock(id) else { continue };
-        if require_live(engine, id, &mut guard, now).is_err() {
-            continue;
-        }
-        // A connection of another session or client of the same user keeps its own token.
-        if commit(engine, rules, id, &mut guard, identity.clone(), now).is_ok() {
+        // A connection of another session or client of the same user keeps its own token; its client has tried
+        // nothing, so no attempt is counted.
+        if commit(engine, rules, id, &mut guard, identity.clone(), None, now).is_ok() {
             taken = taken.saturating_add(1);
         }
     }
     Ok(taken)
 }
 
-/// The swap. The caller holds the connection's lock.
+/// Takes a new credential of the same identity; `reask` is what its source is asked about later, where there is one.
+/// The caller holds the connection's lock and counts a refusal. A refused one has changed nothing.
 pub(crate) fn commit(
     engine: &Engine,
     rules: &Rules,
     id: ConnectionId,
     guard: &mut Guard<'_, Box<Cold>>,
     mut identity: Identity,
+    reask: Option<PendingCredential>,
     now: Now,
 ) -> Result<Refreshed, Refusal> {
     require_live(engine, id, guard, now)?;
     let Some(old) = guard.identity.clone() else { return Err(Reason::FaultInternal.into()) };
     identity.source = old.source;
-    if let Err(reason) = require_same_identity(&old, &identity) {
-        return Err(refuse(engine, rules, id, guard, reason.into(), now));
-    }
+    require_same_identity(&old, &identity)?;
     if is_same_credential(&old, &identity) {
+        // Nothing changes; the client still hears that its token is in force.
+        merge_diff(&mut guard.pending.refreshed, PermissionDiff::default());
+        engine.enqueue(id, guard);
         return Ok(Refreshed::Unchanged);
     }
     if identity.expiry <= old.expiry {
-        return Err(refuse(engine, rules, id, guard, Reason::ExpiryNotLater.into(), now));
+        return Err(Reason::ExpiryNotLater.into());
     }
+    let diff = put_in_force(engine, rules, guard, identity, now)?;
+    guard.reask = reask;
+    // One that still waits for its source came before this one.
+    guard.credential = None;
+    guard.record().touch(now.mono);
+    merge_diff(&mut guard.pending.refreshed, diff.clone());
+    due::file(engine, rules, guard);
+    Ok(Refreshed::Committed(diff))
+}
+
+/// The source of the credential says again what holds (RULES 29), which may also be an earlier end or fewer
+/// permissions. No activity of the peer, so it keeps nobody from being idle (RULES 25). Where `refresh.widen` is
+/// off, what it would add is left out: the peer asked for nothing that could be refused.
+pub(crate) fn renew(
+    engine: &Engine,
+    rules: &Rules,
+    guard: &mut Guard<'_, Box<Cold>>,
+    mut identity: Identity,
+    now: Now,
+) -> Result<(), Refusal> {
+    require_live(engine, guard.id(), guard, now)?;
+    let Some(old) = guard.identity.clone() else { return Err(Reason::FaultInternal.into()) };
+    identity.source = old.source;
+    require_same_identity(&old, &identity)?;
+    if !rules.config.refresh.widen {
+        identity.permissions.retain(|permission| guard.held_permissions.contains(permission));
+    }
+    if identity.expiry == old.expiry && identity.permissions == old.permissions {
+        // Asked again after half of what is left, and never more often than one that does not answer.
+        let half = Timetable::plan(old.expiry, rules.config.refresh.lead_ms, 0, now).ask_at;
+        guard.timetable.ask_at = half.max(now.mono.plus(due::REASK_MS)).min(guard.timetable.expiry);
+        return Ok(());
+    }
+    let diff = put_in_force(engine, rules, guard, identity, now)?;
+    merge_diff(&mut guard.pending.refreshed, diff);
+    Ok(())
+}
+
+/// The swap: index, look, grant. On refusal nothing has changed.
+fn put_in_force(
+    engine: &Engine,
+    rules: &Rules,
+    guard: &mut Guard<'_, Box<Cold>>,
+    identity: Identity,
+    now: Now,
+) -> Result<PermissionDiff, Refusal> {
+    let id = guard.id();
     let permissions = Arc::new(PermissionSet::from_texts(identity.permissions.iter().cloned()));
-    if let Err(refusal) = admit::require_to_connect(rules, &permissions) {
-        return Err(refuse(engine, rules, id, guard, refusal, now));
-    }
+    admit::require_to_connect(rules, &permissions)?;
     let diff = PermissionDiff::between(&guard.held_permissions, &identity.permissions);
-    if !rules.config.refresh.widen && !diff.added.is_empty() {
-        return Err(refuse(engine, rules, id, guard, Reason::PermissionsWidened.into(), now));
+    if !rules.config.refresh.widen {
+        // Credential against credential: what the host has set since is its own affair.
+        let old = guard.identity.as_ref().map_or(&[][..], |old| &old.permissions);
+        if !PermissionDiff::between(old, &identity.permissions).added.is_empty() {
+            return Err(Reason::PermissionsWidened.into());
+        }
     }
     // The index first, then the look (RULES 4): a revocation published before is seen here, also one that came
     // while the token was being verified; a later one waits for our lock and finds the connection.
     admit::insert_into_index(engine, id, guard, &identity);
-    if engine.revocations.is_revoked(&RevocationFacts::from(&identity), now) {
-        return Err(refuse(engine, rules, id, guard, Reason::TokenRevoked.into(), now));
-    }
-    let before = (guard.identity.clone(), Arc::clone(&guard.permissions), guard.held_permissions.clone());
-    guard.held_permissions = identity.permissions.clone();
-    guard.identity = Some(Arc::new(identity));
-    guard.permissions = permissions;
-    if let Err(refusal) = admit::commit_grant(engine, rules, id, guard, now) {
-        (guard.identity, guard.permissions, guard.held_permissions) = before;
-        return Err(refusal);
-    }
-    guard.record().touch(now.mono);
+    let outcome = admit::require_in_force(engine, &identity, now).and_then(|()| {
+        let before = (guard.identity.clone(), Arc::clone(&guard.permissions), guard.held_permissions.clone());
+        guard.held_permissions = identity.permissions.clone();
+        guard.identity = Some(Arc::new(identity));
+        guard.permissions = permissions;
+        admit::commit_grant(engine, rules, id, guard, now).inspect_err(|_| {
+            (guard.identity, guard.permissions, guard.held_permissions) = before;
+        })
+    });
+    // Whichever of the two holds now, the other's entries go.
+    admit::prune_index(engine, guard);
+    outcome?;
     guard.pending.refresh_asked = false;
     guard.pending.refresh_failed = None;
-    merge_diff(&mut guard.pending.refreshed, diff.clone());
     if !diff.is_empty() {
         merge_diff(&mut guard.pending.host_permissions, diff.clone());
     }
-    engine.schedule(id, due::next_deadline(guard, State::Live, now.mono, rules));
     engine.enqueue(id, guard);
     report::refreshed(engine, id, guard, &diff, now);
-    Ok(Refreshed::Committed(diff))
+    Ok(diff)
+}
+
+/// Whether this refuses nobody's credential: we could not find out, or have no room. No attempt is counted for it.
+pub(crate) fn is_unavailable(reason: Reason) -> bool {
+    matches!(reason, Reason::SourceUnavailable | Reason::ConnectionsFull | Reason::FaultInternal)
 }
 
 /// Counts a refused attempt; the last one closes at once (RULES 26). `unavailable` is no attempt.
@@ -151,9 +202,12 @@ pub(crate) fn refuse(
     refusal: Refusal,
     now: Now,
 ) -> Refusal {
+    if let Some(terminal) = guard.terminal {
+        return terminal.refusal;
+    }
     report::refresh_refused(engine, rules, id, guard, refusal, now);
     guard.pending.refresh_failed = Some(refusal);
-    if refusal.reason != Reason::SourceUnavailable {
+    if !is_unavailable(refusal.reason) {
         guard.refresh.refused = guard.refresh.refused.saturating_add(1);
         if guard.refresh.refused >= rules.config.refresh.attempts {
             close::close(engine, id, guard, Reason::RefreshFailed.into(), now);
@@ -161,11 +215,6 @@ pub(crate) fn refuse(
     }
     engine.enqueue(id, guard);
     refusal
-}
-
-/// Keeps the token for the moment the source answers.
-pub(crate) fn remember(guard: &mut Guard<'_, Box<Cold>>, source: CredentialSource, token: &[u8]) {
-    guard.credential = Some(PendingCredential { source, token: Secret::new(token.to_vec()) });
 }
 
 fn require_live(engine: &Engine, id: ConnectionId, guard: &mut Guard<'_, Box<Cold>>, now: Now) -> Result<(), Refusal> {
@@ -197,4 +246,116 @@ fn require_same_identity(old: &Identity, new: &Identity) -> Result<(), Reason> {
 /// The same token handed over again: the same facts to the last claim.
 fn is_same_credential(old: &Identity, new: &Identity) -> bool {
     old.expiry == new.expiry && old.token_id == new.token_id && old.key_id == new.key_id && old.claims == new.claims
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use crate::config::{Config, CredentialSource, NoSecretSource};
+    use crate::connection::ConnectionId;
+    use crate::decision::{Reason, Refusal};
+    use crate::engine::Engine;
+    use crate::flow::admit;
+    use crate::flow::refresh::commit;
+    use crate::identity::Identity;
+    use crate::request::{Header, Peer, Upgrade};
+    use crate::secret::EngineSeed;
+    use crate::time::{Now, WallTime};
+    use crate::{Revocation, flow};
+
+    const ISSUER: &str = "https://id.example.com";
+    const NOW: Now = Now::new(1_800_000_000_000, 1_000);
+
+    fn engine() -> Engine {
+        let config = format!(
+            r#"
+            [[issuer]]
+            issuer = "{ISSUER}"
+            audience = ["a"]
+            algorithms = ["HS256"]
+            keys = {{ secrets = [{{ text = "a secret of thirty-two bytes...." }}] }}
+            [handshake]
+            credentials = ["first_message"]
+            trusted_proxies = []
+            require_origin = false
+            [messages]
+            "ping" = "public"
+            "#
+        );
+        let config = Config::from_toml(&config, &NoSecretSource).unwrap();
+        Engine::new(config, &EngineSeed::new([7; 32]), Box::new(|_| ())).unwrap()
+    }
+
+    fn identity(token_id: &str, expiry: u64) -> Identity {
+        Identity {
+            issuer: ISSUER.into(),
+            subject: "u".into(),
+            source: CredentialSource::FirstMessage,
+            token_id: Some(token_id.into()),
+            session_id: None,
+            client_id: None,
+            tenant: None,
+            confirmation: None,
+            key_id: None,
+            issued_at: Some(NOW.wall.as_secs()),
+            expiry: WallTime(NOW.wall.0 + expiry),
+            permissions: Vec::new(),
+            claims: serde_json::Map::new(),
+        }
+    }
+
+    fn pending(engine: &Engine) -> ConnectionId {
+        let headers = [
+            ("Host", "a"),
+            ("Upgrade", "websocket"),
+            ("Connection", "Upgrade"),
+            ("Sec-WebSocket-Version", "13"),
+            ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+        ];
+        let headers = headers.map(|(name, value)| Header { name: name.as_bytes(), value: value.as_bytes() });
+        let peer = Peer::Ip([192, 0, 2, 1].into());
+        let request = Upgrade { method: b"GET", target: b"/", headers: &headers, peer };
+        engine.handshake(0, &request, NOW).unwrap().connection
+    }
+
+    fn refresh(engine: &Engine, id: ConnectionId, identity: Identity) -> Result<flow::Refreshed, Refusal> {
+        let mut guard = engine.table.find(id).unwrap().lock(id).unwrap();
+        engine.rules.with(|rules| commit(engine, rules, id, &mut guard, identity, None, NOW))
+    }
+
+    #[test]
+    fn refreshes_do_not_pile_up_in_the_index_whether_taken_or_refused() {
+        let engine = engine();
+        let id = pending(&engine);
+        engine.rules.with(|rules| admit::go_live(&engine, rules, id, identity("t0", 1_000), NOW)).unwrap();
+        let held = || (engine.index.len(), engine.table.find(id).unwrap().lock(id).unwrap().held.index.len());
+        assert_eq!(held(), (2, 2));
+        for n in 1..50 {
+            refresh(&engine, id, identity(&format!("t{n}"), 1_000 + n)).unwrap();
+        }
+        assert_eq!(held(), (2, 2));
+        let _ = engine.revoke(Revocation::Token { issuer: ISSUER, token_id: "gone" }, NOW);
+        assert_eq!(refresh(&engine, id, identity("gone", 9_000)).unwrap_err().reason, Reason::TokenRevoked);
+        assert_eq!(held(), (2, 2));
+        // The token in force is still found, those before it are not.
+        assert_eq!(engine.revoke(Revocation::Token { issuer: ISSUER, token_id: "t48" }, NOW).closed, 0);
+        assert_eq!(engine.revoke(Revocation::Token { issuer: ISSUER, token_id: "t49" }, NOW).closed, 1);
+        assert!(engine.closed(id, NOW));
+        assert_eq!(engine.index.len(), 0);
+    }
+
+    #[test]
+    fn a_key_that_goes_while_its_token_is_verified_vouches_for_nobody() {
+        let engine = engine();
+        let gone = |expiry| Identity { key_id: Some(Arc::from("gone")), ..identity("t1", expiry) };
+        let id = pending(&engine);
+        let refused = engine.rules.with(|rules| admit::go_live(&engine, rules, id, gone(1_000), NOW)).unwrap_err();
+        assert_eq!(refused.reason, Reason::KeyUnknown);
+        assert_eq!(engine.identity(id), None);
+        let id = pending(&engine);
+        engine.rules.with(|rules| admit::go_live(&engine, rules, id, identity("t0", 1_000), NOW)).unwrap();
+        assert_eq!(refresh(&engine, id, gone(2_000)).unwrap_err().reason, Reason::KeyUnknown);
+        assert_eq!(engine.identity(id).unwrap().token_id.as_deref(), Some("t0"));
+    }
 }

@@ -1,18 +1,16 @@
 //! This file answers: who hears of a decision? The audit, the metrics, and the count of failures.
 
 use crate::audit::{AuditEvent, AuditKind, UnverifiedText};
-use crate::connection::{Cold, ConnectionId, PermissionDiff};
+use crate::connection::{Cold, ConnectionId, Guard, PermissionDiff};
 use crate::decision::{Reason, Refusal};
 use crate::engine::Engine;
+use crate::flow::due;
 use crate::flow::handshake::Seen;
 use crate::limit::{counts_as_guess, counts_as_refusal};
 use crate::metrics::{Count, Stage};
 use crate::request::{ClientAddress, Upgrade};
 use crate::rules::Rules;
 use crate::time::Now;
-
-/// Refusals that were only counted are audited after this long, in milliseconds (RULES 35).
-const REFUSALS_MS: u64 = 1_000;
 
 pub(crate) fn accepted(engine: &Engine, id: ConnectionId, cold: &Cold, now: Now) {
     if let Some(identity) = &cold.identity {
@@ -45,35 +43,36 @@ pub(crate) fn handshake_refused(
     }
 }
 
-/// A connection that was authenticating, or awaiting its first message, is not let in.
-pub(crate) fn pending_refused(
+/// A connection that was authenticating, or awaiting its first message, failed. Its end is audited by [`closing`].
+pub(crate) fn pending_refused(engine: &Engine, rules: &Rules, cold: &Cold, reason: Reason, now: Now) {
+    count_failure(engine, rules, cold.peer.address, reason, now);
+}
+
+pub(crate) fn message_refused(
     engine: &Engine,
     rules: &Rules,
-    id: ConnectionId,
-    cold: &Cold,
+    guard: &mut Guard<'_, Box<Cold>>,
     refusal: Refusal,
     now: Now,
 ) {
-    engine.metrics.refuse(Stage::Handshake, refusal.reason);
-    let mut event = of_connection(AuditKind::HandshakeRefused, id, cold, now);
-    event.reason = Some(refusal.reason);
-    engine.audit.push(event);
-    count_failure(engine, rules, cold.peer.address, refusal.reason, now);
-}
-
-pub(crate) fn message_refused(engine: &Engine, id: ConnectionId, cold: &mut Cold, refusal: Refusal, now: Now) {
     engine.metrics.refuse(Stage::Message, refusal.reason);
-    match cold.refusals.note(refusal.reason, now.mono) {
-        Some(count) => push_count(engine, AuditKind::MessageRefused, id, cold, refusal.reason, count, now),
-        None => engine.schedule(id, now.mono.plus(REFUSALS_MS).min(cold.timetable.expiry)),
+    match guard.refusals.note(refusal.reason, now.mono) {
+        Some(count) => push_count(engine, AuditKind::MessageRefused, guard.id(), guard, refusal.reason, count, now),
+        None => due::file(engine, rules, guard),
     }
 }
 
-pub(crate) fn delivery_refused(engine: &Engine, id: ConnectionId, cold: &mut Cold, refusal: Refusal, now: Now) {
+pub(crate) fn delivery_refused(
+    engine: &Engine,
+    rules: &Rules,
+    guard: &mut Guard<'_, Box<Cold>>,
+    refusal: Refusal,
+    now: Now,
+) {
     engine.metrics.refuse(Stage::Delivery, refusal.reason);
-    match cold.delivery_refusals.note(refusal.reason, now.mono) {
-        Some(count) => push_count(engine, AuditKind::DeliveryRefused, id, cold, refusal.reason, count, now),
-        None => engine.schedule(id, now.mono.plus(REFUSALS_MS).min(cold.timetable.expiry)),
+    match guard.delivery_refusals.note(refusal.reason, now.mono) {
+        Some(count) => push_count(engine, AuditKind::DeliveryRefused, guard.id(), guard, refusal.reason, count, now),
+        None => due::file(engine, rules, guard),
     }
 }
 
@@ -105,13 +104,15 @@ pub(crate) fn permissions_changed(engine: &Engine, id: ConnectionId, cold: &Cold
     engine.audit.push(with_diff(of_connection(AuditKind::PermissionsChanged, id, cold, now), diff));
 }
 
-/// We decided that a live connection ends.
+/// We decided that a connection ends; one that never was live was refused at its handshake.
 pub(crate) fn closing(engine: &Engine, id: ConnectionId, cold: &mut Cold, refusal: Refusal, now: Now) {
-    engine.metrics.refuse(Stage::Close, refusal.reason);
+    let was_live = cold.identity.is_some();
+    engine.metrics.refuse(if was_live { Stage::Close } else { Stage::Handshake }, refusal.reason);
     if refusal.reason == Reason::Revoked {
         engine.metrics.add(Count::RevokedConnection);
     }
-    let mut event = of_connection(AuditKind::Closed, id, cold, now);
+    let kind = if was_live { AuditKind::Closed } else { AuditKind::HandshakeRefused };
+    let mut event = of_connection(kind, id, cold, now);
     event.reason = Some(refusal.reason);
     engine.audit.push(event);
 }

@@ -1,6 +1,7 @@
 //! This file answers: who is cut off, and who hears of it?
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crate::connection::{ConnectionId, State};
 use crate::decision::Reason;
@@ -8,7 +9,7 @@ use crate::engine::Engine;
 use crate::flow::{close, due, report};
 use crate::revocation::{Reach, RevocationFacts, RevocationRule};
 use crate::rules::Rules;
-use crate::time::Now;
+use crate::time::{Now, WallTime};
 
 /// What to revoke.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +78,8 @@ pub struct Revoked {
 /// Publishes the rule, then walks the index (RULES 4).
 pub(crate) fn revoke(engine: &Engine, rules: &Rules, what: Revocation<'_>, now: Now) -> Revoked {
     let rule = rule_of(what, subject_of(engine, what), now);
-    let folded = rule.as_ref().is_some_and(|rule| engine.revocations.revoke(rule, reach(rules, now), now).any());
+    let folded =
+        rule.as_ref().is_some_and(|rule| engine.revocations.revoke(rule, reach(engine, rules, now), now).any());
     let mut closed = 0usize;
     for id in hit_by(engine, what) {
         let Some(slot) = engine.table.find(id) else { continue };
@@ -140,12 +142,17 @@ fn close_folded(engine: &Engine, now: Now) -> usize {
 }
 
 /// A rule lives as long as what it kills.
-fn reach(rules: &Rules, now: Now) -> Reach {
+fn reach(engine: &Engine, rules: &Rules, now: Now) -> Reach {
     let issuers = &rules.config.issuers;
     let longest = issuers.iter().map(|issuer| issuer.max_lifetime_ms).max().unwrap_or(0);
     let leeway = issuers.iter().map(|issuer| issuer.leeway_ms).max().unwrap_or(0);
     Reach {
-        kills_until: now.wall.plus(longest.max(LEAST_LIFE_MS)).plus(leeway),
+        // No issuer bounds the life of a session, so the latest end ever admitted here counts as well.
+        kills_until: now
+            .wall
+            .plus(longest.max(LEAST_LIFE_MS))
+            .plus(leeway)
+            .max(WallTime(engine.latest_expiry.load(Ordering::SeqCst))),
         issued_by: now.wall.plus(leeway).plus(999).as_secs(),
     }
 }
@@ -174,11 +181,8 @@ pub(crate) fn key_removed(engine: &Engine, rules: &Rules, issuer: &str, key_ids:
             continue;
         }
         guard.timetable.ask_now(now);
-        guard.refresh.asked = true;
-        guard.pending.refresh_asked = true;
-        engine.schedule(id, due::next_deadline(&guard, State::Live, slot.record().last_activity(), rules));
-        engine.enqueue(id, &guard);
-        report::refresh_asked(engine, id, &guard, now);
+        due::ask_client(engine, &mut guard, now);
+        due::file(engine, rules, &guard);
     }
 }
 

@@ -18,7 +18,8 @@ pub struct Issuers {
 #[derive(Debug)]
 pub struct Issuer {
     config: IssuerConfig,
-    keys: RwLock<Versioned>,
+    /// Shared with the same issuer of the rules before and after a reload: a set that comes during one is not lost.
+    keys: Arc<RwLock<Versioned>>,
 }
 
 #[derive(Debug)]
@@ -53,7 +54,7 @@ impl Issuers {
             }
             let (ring, skipped) = KeyRing::from_config(config).map_err(|why| format!("issuer `{name}`: {why}"))?;
             issuers.skipped.extend(skipped.into_iter().map(|text| format!("issuer `{name}`: {text}")));
-            let keys = RwLock::new(Versioned { version: 0, ring: Arc::new(ring) });
+            let keys = Arc::new(RwLock::new(Versioned { version: 0, ring: Arc::new(ring) }));
             issuers.list.push(Issuer { config: config.clone(), keys });
         }
         Ok(issuers)
@@ -61,10 +62,10 @@ impl Issuers {
 
     /// Takes over the fetched keys of issuers that stay where they were, and says which keys of each old issuer are
     /// gone (RULES 30). For a reload, before the new rules are in force.
-    pub(crate) fn inherit(&self, old: &Issuers) -> Vec<(String, Vec<Arc<str>>)> {
+    pub(crate) fn inherit(&mut self, old: &Issuers) -> Vec<(String, Vec<Arc<str>>)> {
         let mut gone = Vec::new();
         for before in &old.list {
-            let Some(after) = self.list.iter().find(|issuer| issuer.config.issuer == before.config.issuer) else {
+            let Some(after) = self.list.iter_mut().find(|issuer| issuer.config.issuer == before.config.issuer) else {
                 continue;
             };
             let same_place = match (&before.config.keys, &after.config.keys) {
@@ -72,8 +73,7 @@ impl Issuers {
                 _ => false,
             };
             if same_place {
-                let Versioned { version, ring } = &*before.keys.read();
-                *after.keys.write() = Versioned { version: *version, ring: Arc::clone(ring) };
+                after.keys = Arc::clone(&before.keys);
             }
             let removed = before.keys().removed_in(&after.keys());
             if !removed.is_empty() {
@@ -238,6 +238,16 @@ mod tests {
         assert_eq!((issuer.version(), ids()), (2, vec!["b".to_owned(), "c".to_owned()]));
         assert_eq!(issuer.unload_keys().len(), 2);
         assert_eq!((issuer.version(), ids().len()), (3, 0));
+    }
+
+    #[test]
+    fn a_set_that_comes_during_a_reload_is_in_force_after_it() {
+        let old = Issuers::from_config(&[remote("https://a")]).unwrap();
+        old.get(0).unwrap().load_keys(&document(&["a", "b"])).unwrap();
+        let mut new = Issuers::from_config(&[remote("https://a")]).unwrap();
+        assert!(new.inherit(&old).is_empty());
+        old.get(0).unwrap().load_keys(&document(&["b"])).unwrap();
+        assert_eq!(new.get(0).unwrap().keys().key_ids().count(), 1, "the removed key is gone");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! This file answers: which of one issuer's keys may verify this token now?
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::jwk::select_fitting;
@@ -179,7 +179,7 @@ fn name_key(key: Key, key_id: Option<&str>, not_after: Option<u64>) -> Result<Ke
 }
 
 fn require_distinct(keys: Vec<Key>) -> Result<Vec<Key>, String> {
-    let ids: HashSet<&str> = keys.iter().map(|key| &**key.id()).collect();
+    let ids: BTreeSet<&str> = keys.iter().map(|key| &**key.id()).collect();
     if ids.len() == keys.len() { Ok(keys) } else { Err("two keys have the same id".to_owned()) }
 }
 

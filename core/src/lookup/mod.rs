@@ -7,4 +7,4 @@ mod question;
 mod table;
 
 pub use question::{Answer, Lookup, LookupId, Question, Vouched};
-pub(crate) use table::{Lookups, Purpose, Waiter};
+pub(crate) use table::{LOOKUP_MS, Lookups, Purpose, Waiter};

@@ -1,11 +1,12 @@
 //! This file answers: which questions are out, who waits for each, and may it be asked again?
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use parking_lot::Mutex;
 
 use crate::connection::ConnectionId;
 use crate::limit::Fingerprint;
+use crate::limit::hash::Uniform;
 use crate::lookup::{Lookup, LookupId, Question};
 use crate::time::MonoTime;
 
@@ -14,7 +15,7 @@ const MAX_OUT: usize = 10_000;
 /// Most connections that wait for one question.
 const MAX_WAITERS: usize = 100_000;
 /// One question's time, in milliseconds (RULES 37).
-const LOOKUP_MS: u64 = 2_000;
+pub(crate) const LOOKUP_MS: u64 = 2_000;
 /// A key set is not asked for again within this time, in milliseconds (REQUIREMENTS R-JWK-05).
 const KEYS_COOL_DOWN_MS: u64 = 30_000;
 
@@ -47,12 +48,12 @@ struct Inner {
     next: u64,
     /// Not yet given to the driver.
     queue: VecDeque<LookupId>,
-    out: HashMap<LookupId, Out>,
+    out: BTreeMap<LookupId, Out>,
     /// One flight a question: the same question is joined, not asked twice.
-    by_key: HashMap<Fingerprint, LookupId>,
+    by_key: HashMap<Fingerprint, LookupId, Uniform>,
     /// Questions in the order of their deadline.
     deadlines: VecDeque<(MonoTime, LookupId)>,
-    cool_down: HashMap<Fingerprint, MonoTime>,
+    cool_down: HashMap<Fingerprint, MonoTime, Uniform>,
 }
 
 #[derive(Debug)]
@@ -91,7 +92,11 @@ impl Lookups {
         inner.next = inner.next.wrapping_add(1);
         let id = LookupId(inner.next);
         let deadline = now.plus(LOOKUP_MS);
-        inner.out.insert(id, Out { key, lookup: Lookup { id, question: question(), deadline }, waiters: vec![waiter] });
+        let question = question();
+        if matches!(question, Question::Keys { .. }) {
+            inner.cool_down.insert(key, now.plus(KEYS_COOL_DOWN_MS));
+        }
+        inner.out.insert(id, Out { key, lookup: Lookup { id, question, deadline }, waiters: vec![waiter] });
         inner.by_key.insert(key, id);
         inner.deadlines.push_back((deadline, id));
         inner.queue.push_back(id);
@@ -99,18 +104,11 @@ impl Lookups {
     }
 
     /// Whether this issuer's keys may be asked for now: a question that is out may be joined; else at most one
-    /// a cool-down.
+    /// a cool-down, which begins when the question is really asked.
     pub(crate) fn may_ask_keys(&self, key: Fingerprint, now: MonoTime) -> bool {
         let mut inner = self.inner.lock();
         inner.forget_late(now);
-        if inner.by_key.contains_key(&key) {
-            return true;
-        }
-        if inner.cool_down.get(&key).is_some_and(|until| now < *until) {
-            return false;
-        }
-        inner.cool_down.insert(key, now.plus(KEYS_COOL_DOWN_MS));
-        true
+        inner.by_key.contains_key(&key) || inner.cool_down.get(&key).is_none_or(|until| now >= *until)
     }
 
     /// Takes up to `max` questions for the driver.
@@ -156,6 +154,10 @@ impl Inner {
                 self.by_key.remove(&out.key);
             }
         }
+        // Where no driver takes questions, those that are over must not pile up.
+        while self.queue.front().is_some_and(|id| !self.out.contains_key(id)) {
+            self.queue.pop_front();
+        }
     }
 }
 
@@ -199,10 +201,22 @@ mod tests {
     }
 
     #[test]
+    fn questions_that_nobody_takes_do_not_pile_up() {
+        let lookups = Lookups::new();
+        for n in 0..100 {
+            let at = MonoTime(n * LOOKUP_MS);
+            lookups.ask(Fingerprint::from_u128(u128::from(n)), question, waiter(n), at).unwrap();
+        }
+        assert_eq!(lookups.inner.lock().queue.len(), 1);
+    }
+
+    #[test]
     fn keys_are_asked_once_a_cool_down() {
+        let question = || Question::Keys { issuer: "i".into(), url: "u".into() };
         let lookups = Lookups::new();
         let key = Fingerprint::from_u128(1);
         assert!(lookups.may_ask_keys(key, MonoTime(0)));
+        assert!(lookups.may_ask_keys(key, MonoTime(0)), "to be allowed to ask is not to have asked");
         let id = lookups.ask(key, question, waiter(1), MonoTime(0)).unwrap();
         assert!(lookups.may_ask_keys(key, MonoTime(1)), "a question that is out may be joined");
         lookups.end(id, MonoTime(2)).unwrap();

@@ -82,6 +82,10 @@ pub fn verify_token(
         None => token.peek_issuer().and_then(|name| issuers.find(&name)).ok_or(Reason::IssuerUnknown)?,
     };
     let issuer = issuers.get(index).ok_or(Reason::FaultInternal)?;
+    // Fetched keys outlive a reload; an algorithm that it took off the list does not.
+    if !issuer.config().algorithms.contains(&token.header().algorithm) {
+        return Err(Reason::TokenAlgorithm.into());
+    }
     let verified = verify_signature(token, &issuer.keys(), wall).map_err(|reason| match reason {
         Reason::KeyUnknown if issuer.is_remote() => TokenVerdict::KeysNeeded { issuer: index },
         reason => TokenVerdict::Refused(reason),

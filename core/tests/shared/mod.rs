@@ -1,6 +1,8 @@
 //! What several test programs need: a configuration from JSON, and upgrade requests.
 #![allow(dead_code, reason = "each test program uses some of it")]
 
+pub(crate) mod world;
+
 use std::net::IpAddr;
 
 use serde_json::{Value as Json, json};

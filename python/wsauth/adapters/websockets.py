@@ -7,8 +7,9 @@ or, with all of ``websockets.serve`` at hand: ``serve(handler, ..., **Guard(engi
 is also started for connections that are accepted only to be closed (``refuse="close"``); they yield and send nothing.
 
 The handler gets a ``GuardedConnection``. ``recv`` and ``async for`` yield only messages that are allowed;
-control messages are answered and never seen. ``deliver`` sends what the peer may receive. ``send`` stays what it
-is: use it for answers to a message that was let through.
+control messages are answered and never seen. Keep reading: a refresh is heard only while the handler reads.
+``deliver`` sends what the peer may receive. ``send`` stays what it is: use it for answers to a message that was
+let through.
 
 websockets reads header lines of at most 8 KiB; longer tokens need the environment variable
 ``WEBSOCKETS_MAX_LINE_LENGTH``. Its debug log prints Authorization headers and tokens, so it is off for guarded
@@ -103,17 +104,15 @@ class Guard:
         """Decides the upgrade."""
         if not isinstance(connection, self.create_connection):
             raise MisuseError("serve() needs create_connection=guard.create_connection too")
+        if (peer := _peer(connection)) is None:
+            # The socket is gone already: nothing to decide, and nobody to tell.
+            return connection.respond(500, "internal server error\n")
         try:
             auth = self.engine.start_handshake(
-                request.path, request.headers.raw_items(), _peer(connection), request.method, self._shard
+                request.path, request.headers.raw_items(), peer, request.method, self._shard
             )
         except Refused as refusal:
             return self._refused(connection, refusal)
-        except MisuseError as error:
-            if error.reason != "misuse_peer":
-                raise
-            # The socket is gone already; there is nobody to tell and nothing to log.
-            return connection.respond(500, "internal server error\n")
         connection._admit(auth)
         if auth.progress == "authenticating":
             try:
@@ -168,11 +167,13 @@ class Guard:
 
     def _add(self, connection: "GuardedConnection") -> None:
         self._sockets[connection.auth.id] = connection
-        if self._pump is None:
-            if self._shard in self.engine._polling:
-                raise MisuseError("another guard or loop polls this shard: give each its own", "misuse_busy")
+        polling = self.engine._polling.get(self._shard)
+        if polling is None:
+            # A pump of ours that nobody knows is the parent's, from before a fork.
             self._pump = Pump(self._poll, self.engine, self._shard, self._take)
             self.engine._polling[self._shard] = self._pump
+        elif polling is not self._pump:
+            raise MisuseError("another guard or loop polls this shard: give each its own", "misuse_busy")
 
     def _remove(self, connection: "GuardedConnection") -> None:
         self._sockets.pop(connection.auth.id, None)
@@ -448,10 +449,10 @@ def serve(
         raise MisuseError(f"serve() sets {', '.join(taken)} itself")
 
     async def guarded(connection: ServerConnection) -> None:
-        if isinstance(connection, GuardedConnection) and connection._auth is not None:
+        if isinstance(connection, GuardedConnection) and connection._auth is not None and connection._ending is None:
             await handler(connection)
         else:
-            # Accepted only to be closed: the handler never hears of it.
+            # Accepted only to be closed, or ended before it began: the handler never hears of it.
             await connection.wait_closed()
 
     return _serve(guarded, host, port, **mine, **options)

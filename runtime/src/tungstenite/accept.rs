@@ -112,7 +112,8 @@ impl Guard {
         let failed = |error: io::Error| AcceptError::Io(error.kind());
         stream.set_nonblocking(false).map_err(failed)?;
         stream.set_nodelay(true).map_err(failed)?;
-        let peer = stream.peer_addr().map_or(Peer::Unknown, |address| Peer::Ip(address.ip()));
+        // It fails when the peer is gone already: nothing to decide, and nobody to tell.
+        let peer = Peer::Ip(stream.peer_addr().map_err(failed)?.ip());
         let line = Arc::new(Line::new(stream.try_clone().map_err(failed)?, Arc::clone(&registry), options));
         let lingering = stream.try_clone().map_err(failed)?;
 

@@ -141,19 +141,22 @@ impl Turning {
         let mut events = std::mem::take(&mut self.events);
         let polled = self.parts.poll(SHARD, BATCH, &mut events);
         let observer = self.parts.observer();
+        let mut ready = Vec::new();
         for event in events.drain(..) {
-            self.carry(event, observer.as_ref());
+            self.carry(event, observer.as_ref(), &mut ready);
         }
         self.events = events;
+        // Last, so that whoever waits for it cannot speak before `auth_success` was sent.
+        ready.iter().for_each(|line| line.set_ready());
         // An error means that the application polls this shard at this moment; it will be woken again.
         polled.ok().and_then(|polled| polled.next_deadline)
     }
 
-    fn carry(&self, event: Event, observer: Option<&Observer>) {
+    fn carry(&self, event: Event, observer: Option<&Observer>, ready: &mut Vec<Arc<Line>>) {
         let Some(line) = self.registry.find(event.connection) else { return };
         match event.kind {
             EventKind::Send(text) => line.send_control(text),
-            EventKind::Ready => line.set_ready(),
+            EventKind::Ready => ready.push(line),
             EventKind::Refused { refusal, code } | EventKind::Close { refusal, code } => line.refuse(refusal, code),
             EventKind::PermissionsChanged(diff) => {
                 if let Some(observer) = observer {

@@ -58,7 +58,7 @@ pub(crate) fn require_bounds(config: &Config) -> Result<(), Problem> {
         ("refresh", "attempts", u64::from(config.refresh.attempts), 1, 10, Plain),
         ("limits", "connections_per_address", u64::from(limits.connections_per_address), 1, 1 << 20, Plain),
         ("limits", "connections_per_user", u64::from(limits.connections_per_user), 1, 1 << 20, Plain),
-        ("limits", "strikes", u64::from(limits.strikes), 1, 1_000_000, Plain),
+        ("limits", "strikes", u64::from(limits.strikes), 1, 10_000, Plain),
         ("limits", "ipv6_prefix", u64::from(limits.ipv6_prefix), 32, 128, Plain),
         ("limits", "max_tracked", wide(limits.max_tracked), 1, 1 << 20, Plain),
         ("brute_force", "alert_above", u64::from(brute_force.alert_above), 1, 1_000_000, Plain),

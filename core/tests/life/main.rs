@@ -1,0 +1,21 @@
+//! This file answers: does the engine keep each sentence of the rules, from the handshake to the end?
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that panics fails, as it should"
+)]
+
+#[path = "../shared/mod.rs"]
+mod shared;
+
+mod admission;
+mod delivery;
+mod ending;
+mod lookup;
+mod message;
+mod outbox;
+mod refresh;
+mod reload;
+mod report;
+mod revocation;
