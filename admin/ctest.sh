@@ -94,5 +94,9 @@ build "$c99 -fsanitize=thread" threads.c threads-tsan lib &&
     TSAN_OPTIONS="suppressions=$PWD/$out/tsan.txt" run "threads (TSan)" "$out/threads-tsan"
 build "$c99" vectors.c wsauth-vectors lib && run "vectors, decided in C" python3 tests/c/vectors.py "$out/wsauth-vectors"
 
+# Built before, so that the test's time is its own.
+cargo build -q --release -p wsauth-ffi --lib --example differential || exit 1
+run "C and Rust side by side, 10^6 calls" admin/differential.sh
+
 printf '%s passed, %s failed\n' "$passed" "$failed"
 [ "$failed" -eq 0 ]

@@ -19,8 +19,6 @@ use crate::out::{Buffer, Out};
 use crate::result::{WSAUTH_HANDLED_EMPTY, wsauth_result};
 use crate::view::{self, MAX_DOCUMENT, MAX_TEXT, array, sized, text};
 
-/// Questions taken from the engine at a time.
-const AT_ONCE: usize = 16;
 /// Longest claims document, in bytes.
 const MAX_CLAIMS: usize = 64 * 1024;
 /// Most permissions of one answer.
@@ -63,7 +61,8 @@ pub unsafe extern "C" fn wsauth_lookup_next(
         let now = life.guard.now().mono;
         waiting.retain(|lookup| lookup.deadline > now);
         if waiting.is_empty() {
-            waiting.extend(life.guard.lookups(AT_ONCE));
+            // One: what is taken ahead would be handed out although it is answered, and counted although it is late.
+            waiting.extend(life.guard.lookups(1));
         }
         let next = waiting.front().ok_or(No::Handled(WSAUTH_HANDLED_EMPTY))?;
         let mut shown = denying;
