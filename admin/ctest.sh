@@ -78,8 +78,12 @@ for test in abi example lifecycle misuse threads fork; do
     [ $test = misuse ] && library=lib-panic
     build "$c99" $test.c $test-c $library && run "$test (C99)" "$out/$test-c"
     build "$cxx" $test.c $test-cxx $library && run "$test (C++17)" "$out/$test-cxx"
+    # gcc 12's ASan holds no lock of its own over a fork: forking beside a busy thread hangs a child in malloc, without
+    # a line of ours in it. Plain and valgrind runs fork under load.
+    rounds=()
+    [ $test = fork ] && rounds=(0)
     build "$c99 -fsanitize=address,undefined -fno-sanitize-recover=all" $test.c $test-asan $library &&
-        ASAN_OPTIONS=detect_leaks=0 run "$test (ASan, UBSan)" "$out/$test-asan"
+        ASAN_OPTIONS=detect_leaks=0 run "$test (ASan, UBSan)" "$out/$test-asan" "${rounds[@]}"
     leaks="--leak-check=full --errors-for-leak-kinds=definite"
     # A child forgets what it copied from its parent, on purpose.
     [ $test = fork ] && leaks="--leak-check=no"
