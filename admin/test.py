@@ -82,7 +82,6 @@ def main() -> int:
         run("C: the ABI, misuse, threads, fork, vectors", ["admin/ctest.sh"]),
         run("the demo's story on all servers", ["env", "WSAUTH_REQUIRE=all", "admin/demo.sh"]),
         run("C: the libwebsockets server", [python, "-m", "pytest", "-p", "no:cacheprovider", LWS_TESTS]),
-        run("C: the same calls as Rust", ["admin/differential.sh"]),
         run("C and C++: installed, and consumers", ["admin/consumers.sh"]),
         run("C++: wsauth.hpp", ["admin/cpptest.sh"]),
     ]
