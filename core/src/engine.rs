@@ -17,7 +17,7 @@ use crate::flow::{
 };
 use crate::identity::Identity;
 use crate::limit::{BruteForce, BucketId, Fingerprint, Permits, RateTable};
-use crate::lookup::{Answer, Lookup, LookupId, Lookups};
+use crate::lookup::{Answer, Answerer, Lookup, LookupId, Lookups};
 use crate::metrics::{Gauges, Metrics};
 use crate::names::Names;
 use crate::policy::PermissionSets;
@@ -241,7 +241,12 @@ impl Engine {
 
     /// Takes up to `max` questions that wait for an answer.
     pub fn lookups(&self, max: usize, now: Now) -> Vec<Lookup> {
-        self.lookups.take(max, now.mono)
+        self.lookups_for(Answerer::Anyone, max, now)
+    }
+
+    /// The same, of one kind only: where an HTTP driver and the host share the work.
+    pub fn lookups_for(&self, who: Answerer, max: usize, now: Now) -> Vec<Lookup> {
+        self.lookups.take(who, max, now.mono)
     }
 
     /// Answers a question. The outcome for those who waited comes as events.

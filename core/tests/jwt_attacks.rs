@@ -12,7 +12,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
-use wsauth::config::{CredentialSource, IssuerConfig, KeysConfig, PublicKeyConfig, SecretKeyConfig};
+use wsauth::config::{CredentialSource, IssuerConfig, KeysConfig, PublicKeyConfig, SecretKeyConfig, TlsConfig};
 use wsauth::keys::Issuers;
 use wsauth::secret::Secret;
 use wsauth::time::WallTime;
@@ -53,6 +53,8 @@ fn issuer(own: &Value, common: &Value) -> IssuerConfig {
         opaque: false,
         wildcards: false,
         tenant_claim: "tenant".to_owned(),
+        introspection: None,
+        tls: TlsConfig::default(),
     }
 }
 

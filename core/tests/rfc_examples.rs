@@ -13,7 +13,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use wsauth::Reason;
-use wsauth::config::{IssuerConfig, KeysConfig};
+use wsauth::config::{IssuerConfig, KeysConfig, TlsConfig};
 use wsauth::keys::{KeyRing, Trust};
 use wsauth::time::WallTime;
 use wsauth::token::{Algorithm, Unverified, verify_signature};
@@ -41,6 +41,8 @@ fn issuer(algorithm: Algorithm) -> IssuerConfig {
         opaque: false,
         wildcards: false,
         tenant_claim: "tenant".to_owned(),
+        introspection: None,
+        tls: TlsConfig::default(),
     }
 }
 

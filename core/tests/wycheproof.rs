@@ -13,7 +13,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use wsauth::config::{IssuerConfig, KeysConfig};
+use wsauth::config::{IssuerConfig, KeysConfig, TlsConfig};
 use wsauth::keys::{Key, KeyRing, Trust};
 use wsauth::time::WallTime;
 use wsauth::token::{Algorithm, Family, Unverified, verify_signature};
@@ -57,6 +57,8 @@ fn issuer(algorithms: Vec<Algorithm>) -> IssuerConfig {
         opaque: false,
         wildcards: false,
         tenant_claim: "tenant".to_owned(),
+        introspection: None,
+        tls: TlsConfig::default(),
     }
 }
 

@@ -77,6 +77,10 @@ pub const WSAUTH_LOOKUP_KEYS: u32 = 1;
 pub const WSAUTH_LOOKUP_INTROSPECTION: u32 = 2;
 /// Is there a live session of this id? `issuer` is empty.
 pub const WSAUTH_LOOKUP_SESSION: u32 = 3;
+/// The OpenID discovery document of `issuer`, to be fetched from `about`.
+pub const WSAUTH_LOOKUP_DISCOVERY: u32 = 4;
+/// What is known of the verified subject `about` of `issuer`?
+pub const WSAUTH_LOOKUP_PROFILE: u32 = 5;
 
 /// `document` is the key set, a JWKS.
 pub const WSAUTH_ANSWER_KEYS: u32 = 1;

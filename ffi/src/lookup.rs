@@ -10,7 +10,8 @@ use wsauth::time::WallTime;
 
 use crate::abi::{
     WSAUTH_ANSWER_INACTIVE, WSAUTH_ANSWER_KEYS, WSAUTH_ANSWER_UNAVAILABLE, WSAUTH_ANSWER_VOUCHED,
-    WSAUTH_LOOKUP_INTROSPECTION, WSAUTH_LOOKUP_KEYS, WSAUTH_LOOKUP_SESSION, wsauth_answer, wsauth_bytes, wsauth_lookup,
+    WSAUTH_LOOKUP_DISCOVERY, WSAUTH_LOOKUP_INTROSPECTION, WSAUTH_LOOKUP_KEYS, WSAUTH_LOOKUP_PROFILE,
+    WSAUTH_LOOKUP_SESSION, wsauth_answer, wsauth_bytes, wsauth_lookup,
 };
 use crate::boundary::{No, call};
 use crate::engine::life;
@@ -78,8 +79,10 @@ fn show(lookup: &Lookup, out: &mut wsauth_lookup, buffer: &mut Buffer) -> Result
     out.id = lookup.id.0;
     let (kind, issuer, about) = match &lookup.question {
         Question::Keys { issuer, url } => (WSAUTH_LOOKUP_KEYS, &**issuer, url.as_bytes()),
-        Question::Introspection { issuer, token } => (WSAUTH_LOOKUP_INTROSPECTION, &**issuer, token.expose()),
+        Question::Introspection { issuer, token, .. } => (WSAUTH_LOOKUP_INTROSPECTION, &**issuer, token.expose()),
         Question::Session { id } => (WSAUTH_LOOKUP_SESSION, "", id.expose()),
+        Question::Discovery { issuer, url } => (WSAUTH_LOOKUP_DISCOVERY, &**issuer, url.as_bytes()),
+        Question::Profile { issuer, subject, .. } => (WSAUTH_LOOKUP_PROFILE, &**issuer, subject.as_bytes()),
     };
     out.kind = kind;
     let (first, second) = buffer.write_two(issuer.as_bytes(), about)?;

@@ -21,31 +21,40 @@ impl PyLookup {
         self.0.id.0
     }
 
-    /// `keys`, `introspection` or `session`.
+    /// `discovery`, `keys`, `introspection`, `session` or `profile`.
     #[getter]
     fn kind(&self) -> &'static str {
         match &self.0.question {
+            Question::Discovery { .. } => "discovery",
             Question::Keys { .. } => "keys",
             Question::Introspection { .. } => "introspection",
             Question::Session { .. } => "session",
-            #[allow(unreachable_patterns, reason = "more kinds may come")]
-            _ => "other",
+            Question::Profile { .. } => "profile",
         }
     }
 
-    /// The issuer, for `keys` and `introspection`.
+    /// The issuer; `None` for `session`.
     #[getter]
     fn issuer(&self) -> Option<&str> {
         match &self.0.question {
-            Question::Keys { issuer, .. } | Question::Introspection { issuer, .. } => Some(issuer),
-            _ => None,
+            Question::Discovery { issuer, .. }
+            | Question::Keys { issuer, .. }
+            | Question::Introspection { issuer, .. }
+            | Question::Profile { issuer, .. } => Some(issuer),
+            Question::Session { .. } => None,
         }
     }
 
-    /// Where the key set is, for `keys`.
+    /// The subject, for `profile`.
+    #[getter]
+    fn subject(&self) -> Option<&str> {
+        if let Question::Profile { subject, .. } = &self.0.question { Some(subject) } else { None }
+    }
+
+    /// Where it is asked over HTTP; `None` where the host knows.
     #[getter]
     fn url(&self) -> Option<&str> {
-        if let Question::Keys { url, .. } = &self.0.question { Some(url) } else { None }
+        self.0.question.url().map(|url| &**url)
     }
 
     /// The token or session id to look up. A secret: not for logs.

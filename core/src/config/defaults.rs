@@ -1,9 +1,10 @@
 //! This file answers: what holds when nothing is written?
 
 use super::types::{
-    AuditConfig, BruteForceConfig, CloseConfig, CloseProfile, ConnectionConfig, CookieHolds, HandshakeConfig,
-    IssuerConfig, KeysConfig, LimitsConfig, MessageConfig, RateConfig, RefreshConfig, RevocationConfig, RuleConfig,
-    SecretKeyConfig, SessionsConfig, UserLimitPolicy,
+    AuditConfig, BruteForceConfig, ClientAuthentication, CloseConfig, CloseProfile, ConnectionConfig, CookieHolds,
+    HandshakeConfig, IntrospectionConfig, IssuerConfig, KeysConfig, LimitsConfig, LookupsConfig, MessageConfig,
+    ProfileConfig, RateConfig, RefreshConfig, RemoteKeysConfig, RevocationConfig, RuleConfig, SecretKeyConfig,
+    SessionsConfig, TlsConfig, UserLimitPolicy,
 };
 use crate::secret::Secret;
 use crate::token::Algorithm;
@@ -31,6 +32,60 @@ impl IssuerConfig {
             opaque: false,
             wildcards: false,
             tenant_claim: "tenant".to_owned(),
+            introspection: None,
+            tls: TlsConfig::default(),
+        }
+    }
+}
+
+impl RemoteKeysConfig {
+    /// The key set at `url`, with the default for everything else.
+    pub fn new(url: &str) -> RemoteKeysConfig {
+        RemoteKeysConfig { url: url.to_owned(), discovery: false, refresh_ms: 10 * MINUTE, max_stale_ms: DAY }
+    }
+}
+
+impl IntrospectionConfig {
+    /// The endpoint at `url`, with the default for everything else.
+    pub fn new(url: &str, client: ClientAuthentication) -> IntrospectionConfig {
+        IntrospectionConfig {
+            url: Some(url.to_owned()),
+            client,
+            cache_ms: MINUTE,
+            negative_cache_ms: 10 * SECOND,
+            recheck_ms: 5 * MINUTE,
+            signed: false,
+        }
+    }
+}
+
+impl Default for ProfileConfig {
+    fn default() -> ProfileConfig {
+        ProfileConfig {
+            url: None,
+            bearer: None,
+            permissions_member: "permissions".to_owned(),
+            permissions: Vec::new(),
+            attributes: Vec::new(),
+            cache_ms: MINUTE,
+            optional: false,
+            tls: TlsConfig::default(),
+        }
+    }
+}
+
+impl Default for LookupsConfig {
+    fn default() -> LookupsConfig {
+        LookupsConfig {
+            by_host: false,
+            workers: 4,
+            queue: 256,
+            connect_ms: SECOND,
+            total_ms: 2 * SECOND,
+            breaker_failures: 5,
+            breaker_ms: 30 * SECOND,
+            proxy: None,
+            require_keys: false,
         }
     }
 }

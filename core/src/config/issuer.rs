@@ -5,8 +5,9 @@ use super::known;
 use super::material::{self, SecretSource};
 use super::place::Place;
 use super::problem::Problem;
+use super::sources;
 use super::tree::{Kind, Value};
-use super::types::{IssuerConfig, KeysConfig, PublicKeyConfig, SecretKeyConfig, SessionsConfig};
+use super::types::{IssuerConfig, KeysConfig, PublicKeyConfig, RemoteKeysConfig, SecretKeyConfig, SessionsConfig};
 use crate::secret::Secret;
 use crate::token::Algorithm;
 
@@ -70,6 +71,11 @@ pub(crate) fn issuer(place: Place, value: &Value, source: &dyn SecretSource) -> 
     issuer.expiry_leeway_ms = fields.duration("expiry_leeway")?.unwrap_or(issuer.expiry_leeway_ms);
     issuer.wildcards = fields.flag("wildcards")?.unwrap_or(issuer.wildcards);
     issuer.tenant_claim = fields.text("tenant_claim")?.unwrap_or(issuer.tenant_claim);
+    issuer.introspection = match fields.find("introspection") {
+        Some(value) => Some(sources::introspection(fields.at("introspection"), value, source)?),
+        None => None,
+    };
+    issuer.tls = sources::tls(&fields, source)?;
     Ok(issuer)
 }
 
@@ -81,8 +87,9 @@ pub(crate) fn sessions(place: Place, value: &Value) -> Result<SessionsConfig, Pr
 }
 
 /// The kinds of keys, of which an issuer has exactly one, and what may stand beside each.
-const KINDS: [(&str, &[&str]); 8] = [
-    ("jwks_url", &[]),
+const KINDS: [(&str, &[&str]); 9] = [
+    ("jwks_url", &["refresh", "max_stale"]),
+    ("discovery_url", &["refresh", "max_stale"]),
     ("jwks_file", &["allow_secrets"]),
     ("jwks", &["allow_secrets"]),
     ("public_key", &["kid", "algorithm", "not_after"]),
@@ -108,7 +115,15 @@ fn keys(place: Place, value: &Value, source: &dyn SecretSource) -> Result<KeysCo
     let place = fields.at(kind);
     let allow_secrets = fields.flag("allow_secrets")?.unwrap_or(false);
     Ok(match *kind {
-        "jwks_url" => KeysConfig::Remote { url: fields.text(kind)?.unwrap_or_default() },
+        "jwks_url" | "discovery_url" => {
+            let default = RemoteKeysConfig::new(&fields.text(kind)?.unwrap_or_default());
+            KeysConfig::Remote(RemoteKeysConfig {
+                discovery: *kind == "discovery_url",
+                refresh_ms: fields.duration("refresh")?.unwrap_or(default.refresh_ms),
+                max_stale_ms: fields.duration("max_stale")?.unwrap_or(default.max_stale_ms),
+                ..default
+            })
+        }
         "jwks_file" => {
             let path = fields.text(kind)?.unwrap_or_default();
             KeysConfig::Jwks { document: material::read_file(&place, &path, source)?.to_vec(), allow_secrets }

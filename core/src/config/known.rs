@@ -18,6 +18,8 @@ pub(crate) const TOP: Known = Known {
     keys: &[
         "issuer",
         "sessions",
+        "profile",
+        "lookups",
         "handshake",
         "message",
         "messages",
@@ -49,6 +51,8 @@ pub(crate) const ISSUER: Known = Known {
         "opaque",
         "wildcards",
         "tenant_claim",
+        "introspection",
+        "tls",
     ],
 };
 
@@ -56,6 +60,9 @@ pub(crate) const KEYS: Known = Known {
     name: "issuer.keys",
     keys: &[
         "jwks_url",
+        "discovery_url",
+        "refresh",
+        "max_stale",
         "jwks_file",
         "jwks",
         "allow_secrets",
@@ -82,6 +89,33 @@ pub(crate) const LISTED_SECRET: Known = Known {
 pub(crate) const LISTED_PUBLIC_KEY: Known = Known {
     name: "issuer.keys.public_keys",
     keys: &["env", "file", "text", "base64url", "base64", "encoding", "kid", "algorithm", "not_after"],
+};
+
+pub(crate) const INTROSPECTION: Known = Known {
+    name: "issuer.introspection",
+    keys: &["url", "method", "client_id", "client_secret", "bearer", "cache", "negative_cache", "recheck", "signed"],
+};
+
+pub(crate) const TLS: Known = Known { name: "tls", keys: &["ca_file", "certificate_file", "private_key"] };
+
+pub(crate) const PROFILE: Known = Known {
+    name: "[profile]",
+    keys: &["url", "bearer", "permissions_member", "permissions", "attributes", "cache", "optional", "tls"],
+};
+
+pub(crate) const LOOKUPS: Known = Known {
+    name: "[lookups]",
+    keys: &[
+        "driver",
+        "workers",
+        "queue",
+        "connect_timeout",
+        "timeout",
+        "breaker_failures",
+        "breaker_open",
+        "proxy",
+        "require_keys",
+    ],
 };
 
 pub(crate) const SESSIONS: Known = Known { name: "[sessions]", keys: &["issuer"] };
@@ -165,14 +199,18 @@ pub(crate) const AUDIT: Known = Known { name: "[audit]", keys: &["max_events"] }
 
 /// Every table, in the order of the documentation.
 #[cfg(test)]
-pub(crate) const ALL: [&Known; 20] = [
+pub(crate) const ALL: [&Known; 24] = [
     &TOP,
     &ISSUER,
     &KEYS,
     &MATERIAL,
     &LISTED_SECRET,
     &LISTED_PUBLIC_KEY,
+    &INTROSPECTION,
+    &TLS,
     &SESSIONS,
+    &PROFILE,
+    &LOOKUPS,
     &HANDSHAKE,
     &COOKIE,
     &MESSAGE,

@@ -1,7 +1,7 @@
 //! This folder answers: what was configured, and is it safe to start with?
 //!
 //! `tree` is what was written, `fields` takes typed values out of it, `known` lists the keys that exist, the
-//! readers (`issuer`, `handshake`, `sections`) fill `types` over `defaults`, and `refuse` has the last word.
+//! readers (`issuer`, `sources`, `handshake`, `sections`) fill `types` over `defaults`, and `refuse` has the last word.
 
 mod defaults;
 mod fields;
@@ -13,6 +13,7 @@ mod place;
 mod problem;
 mod refuse;
 mod sections;
+mod sources;
 mod tree;
 mod types;
 
@@ -65,12 +66,18 @@ fn read(root: &Value, source: &dyn SecretSource) -> Result<Config, Problem> {
         Some(value) => Some(issuer::sessions(top.at("sessions"), value)?),
         None => None,
     };
+    let profile = match top.find("profile") {
+        Some(value) => Some(sources::profile(top.at("profile"), value, source)?),
+        None => None,
+    };
     if issuers.is_empty() && sessions.is_none() {
         return Err(Problem::new(Place::default(), refuse::NOBODY_VOUCHES));
     }
     Ok(Config {
         issuers,
         sessions,
+        profile,
+        lookups: sources::lookups(&top.section("lookups", &known::LOOKUPS)?)?,
         handshake: handshake::handshake(&top.section("handshake", &known::HANDSHAKE)?)?,
         message: sections::message(&top.section("message", &known::MESSAGE)?)?,
         messages: sections::rules(&top.free_section("messages")?, &known::RULE)?,

@@ -16,6 +16,10 @@ pub struct Config {
     pub issuers: Vec<IssuerConfig>,
     /// Cookie sessions, when configured.
     pub sessions: Option<SessionsConfig>,
+    /// Who adds permissions and attributes to a verified identity, when configured.
+    pub profile: Option<ProfileConfig>,
+    /// Who fetches what the engine must ask for, and within which bounds.
+    pub lookups: LookupsConfig,
     /// What a handshake must look like.
     pub handshake: HandshakeConfig,
     /// What a message must look like.
@@ -71,6 +75,10 @@ pub struct IssuerConfig {
     pub wildcards: bool,
     /// The claim that names the tenant. Default `tenant`.
     pub tenant_claim: String,
+    /// How the issuer is asked about a token (RFC 7662); needs `opaque`.
+    pub introspection: Option<IntrospectionConfig>,
+    /// Certificates for the connections to this issuer.
+    pub tls: TlsConfig,
 }
 
 /// Where an issuer's keys come from. Exactly one kind. `Debug` shows no document, since it may hold secrets.
@@ -87,11 +95,8 @@ pub enum KeysConfig {
         /// Whether secret (`oct`) keys in it are accepted; only for documents from the operator's disk.
         allow_secrets: bool,
     },
-    /// A key set that the driver fetches: the engine asks for it with a `Keys` lookup.
-    Remote {
-        /// Where it is. The core never connects.
-        url: String,
-    },
+    /// A key set that the driver fetches: the engine asks for it with a `Keys` lookup. The core never connects.
+    Remote(RemoteKeysConfig),
     /// No local keys: this issuer only takes opaque tokens.
     None,
 }
@@ -104,10 +109,126 @@ impl fmt::Debug for KeysConfig {
             KeysConfig::Jwks { document, allow_secrets } => {
                 write!(f, "Jwks({} bytes, allow_secrets: {allow_secrets})", document.len())
             }
-            KeysConfig::Remote { url } => f.debug_tuple("Remote").field(url).finish(),
+            KeysConfig::Remote(remote) => f.debug_tuple("Remote").field(remote).finish(),
             KeysConfig::None => f.write_str("None"),
         }
     }
+}
+
+/// A key set that is fetched, and for how long it holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemoteKeysConfig {
+    /// Where the key set is, or the OpenID discovery document that says where.
+    pub url: String,
+    /// Whether `url` is a discovery document (OpenID Connect Discovery 1.0 section 4).
+    pub discovery: bool,
+    /// Fetched again after this long, in milliseconds. Default 10 min.
+    pub refresh_ms: u64,
+    /// The last good set vouches for this long after it was fetched, in milliseconds. Default 24 h.
+    pub max_stale_ms: u64,
+}
+
+/// How an issuer is asked about a token (RFC 7662).
+#[derive(Clone, Debug)]
+pub struct IntrospectionConfig {
+    /// The endpoint; `None`: the one that the discovery document names.
+    pub url: Option<String>,
+    /// How we authenticate to it.
+    pub client: ClientAuthentication,
+    /// Longest time an active answer is used again, in milliseconds, and the life of one without `exp`. Default 60 s.
+    pub cache_ms: u64,
+    /// Longest time an inactive answer is used again, in milliseconds. Default 10 s.
+    pub negative_cache_ms: u64,
+    /// The token of a live connection is asked about again after this long, in milliseconds. Default 5 min.
+    pub recheck_ms: u64,
+    /// Whether answers must be signed (RFC 9701), by a key of this issuer's set. Default false: both forms are taken.
+    pub signed: bool,
+}
+
+/// How we authenticate to an introspection endpoint. `Debug` shows no secret.
+#[derive(Clone, Debug)]
+pub enum ClientAuthentication {
+    /// HTTP Basic with the form-encoded id and secret (RFC 6749 section 2.3.1).
+    Basic {
+        /// The client id.
+        id: String,
+        /// The client secret.
+        secret: Secret,
+    },
+    /// `client_id` and `client_secret` in the body (RFC 6749 section 2.3.1).
+    Post {
+        /// The client id.
+        id: String,
+        /// The client secret.
+        secret: Secret,
+    },
+    /// A bearer token of our own (RFC 6750 section 2.1).
+    Bearer {
+        /// The token.
+        token: Secret,
+    },
+}
+
+/// Certificates for connections to one source, as PEM text. `Debug` shows none.
+#[derive(Clone, Default)]
+pub struct TlsConfig {
+    /// The only authorities trusted; `None`: those of the operating system.
+    pub authorities: Option<Vec<u8>>,
+    /// Our certificate chain (RFC 8705), and its private key.
+    pub client: Option<(Vec<u8>, Secret)>,
+}
+
+impl fmt::Debug for TlsConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (own, client) = (self.authorities.is_some(), self.client.is_some());
+        write!(f, "TlsConfig(own authorities: {own}, client certificate: {client})")
+    }
+}
+
+/// Who adds permissions and attributes to a verified identity: an HTTP endpoint that answers JSON for a subject, or
+/// the host.
+#[derive(Clone, Debug)]
+pub struct ProfileConfig {
+    /// Where it is asked; `{subject}` and `{issuer}` stand for the percent-encoded names. `None`: the host answers.
+    pub url: Option<String>,
+    /// Bearer token sent with the request.
+    pub bearer: Option<Secret>,
+    /// Member of the answer that lists permissions. Default `permissions`.
+    pub permissions_member: String,
+    /// Permissions that it may add, as permission patterns. Default: none.
+    pub permissions: Vec<String>,
+    /// Members of the answer that become attributes. Default: none.
+    pub attributes: Vec<String>,
+    /// How long an answer is used again, in milliseconds. Default 60 s.
+    pub cache_ms: u64,
+    /// Whether a connection may open without it when it cannot be had. Default false: refused as unavailable.
+    pub optional: bool,
+    /// Certificates for the connections to it.
+    pub tls: TlsConfig,
+}
+
+/// Who fetches what the engine must ask for, and within which bounds.
+#[derive(Clone, Debug)]
+pub struct LookupsConfig {
+    /// Whether the server itself answers every lookup; else what has a URL is fetched for it. Default false.
+    pub by_host: bool,
+    /// Threads that fetch. Default 4.
+    pub workers: usize,
+    /// Lookups waiting for one of them; one more is refused as unavailable. Default 256.
+    pub queue: usize,
+    /// Time to find an address, and time to connect, in milliseconds. Default 1 s.
+    pub connect_ms: u64,
+    /// Time for one fetch from its first to its last byte, in milliseconds. Default 2 s.
+    pub total_ms: u64,
+    /// Failures in a row after which a source is left alone for a while. Default 5.
+    pub breaker_failures: u32,
+    /// The longest time a source is left alone, and the most that is made of a `Retry-After`, in milliseconds.
+    /// Default 30 s.
+    pub breaker_ms: u64,
+    /// The HTTP proxy; `None`: none, whatever the environment says.
+    pub proxy: Option<String>,
+    /// Whether the start fails while a key set cannot be fetched. Default false: its tokens are refused meanwhile.
+    pub require_keys: bool,
 }
 
 /// A shared secret.

@@ -269,14 +269,14 @@ impl Wanted {
             Wanted::Keys(index) => {
                 let issuer = rules.issuers.get(index)?;
                 let name: Arc<str> = Arc::from(issuer.config().issuer.as_str());
-                let KeysConfig::Remote { url } = &issuer.config().keys else { return None };
-                let url = Arc::from(url.as_str());
+                let KeysConfig::Remote(remote) = &issuer.config().keys else { return None };
+                let url = Arc::from(remote.url.as_str());
                 Some((engine.hash.keys(&name), Question::Keys { issuer: name, url }))
             }
             Wanted::Introspection(index) => {
                 let issuer: Arc<str> = Arc::from(rules.issuers.get(index)?.config().issuer.as_str());
                 let key = engine.hash.credential(&issuer, token.expose());
-                Some((key, Question::Introspection { issuer, token: token.clone() }))
+                Some((key, Question::Introspection { issuer, url: None, token: token.clone() }))
             }
             Wanted::Session => {
                 rules.config.sessions.as_ref()?;

@@ -69,7 +69,9 @@ impl Issuers {
                 continue;
             };
             let same_place = match (&before.config.keys, &after.config.keys) {
-                (KeysConfig::Remote { url: old }, KeysConfig::Remote { url: new }) => old == new,
+                (KeysConfig::Remote(old), KeysConfig::Remote(new)) => {
+                    (&old.url, old.discovery) == (&new.url, new.discovery)
+                }
                 _ => false,
             };
             if same_place {
@@ -127,7 +129,7 @@ impl Issuer {
 
     /// Whether its keys are fetched by the driver.
     pub fn is_remote(&self) -> bool {
-        matches!(self.config.keys, KeysConfig::Remote { .. })
+        matches!(self.config.keys, KeysConfig::Remote(_))
     }
 
     /// Its present keys. Cost: one read lock and one reference count.
@@ -180,7 +182,7 @@ mod tests {
     use serde_json::json;
 
     use super::Issuers;
-    use crate::config::{IssuerConfig, KeysConfig};
+    use crate::config::{IssuerConfig, KeysConfig, RemoteKeysConfig};
     use crate::token::Algorithm;
     use crate::token::tests::issuer;
 
@@ -188,7 +190,7 @@ mod tests {
         IssuerConfig {
             issuer: name.to_owned(),
             algorithms: vec![Algorithm::Ed25519],
-            keys: KeysConfig::Remote { url: "https://id.example/jwks".to_owned() },
+            keys: KeysConfig::Remote(RemoteKeysConfig::new("https://id.example/jwks")),
             ..issuer()
         }
     }

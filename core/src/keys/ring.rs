@@ -47,7 +47,7 @@ impl KeyRing {
     pub fn from_config(issuer: &IssuerConfig) -> Result<(KeyRing, Vec<String>), String> {
         require_one_kind(&issuer.algorithms)?;
         let keys = match &issuer.keys {
-            KeysConfig::Remote { .. } | KeysConfig::None => Vec::new(),
+            KeysConfig::Remote(_) | KeysConfig::None => Vec::new(),
             KeysConfig::Secrets(secrets) => secret_keys(secrets, &issuer.algorithms)?,
             KeysConfig::Public(keys) => public_keys(keys, &issuer.algorithms)?,
             KeysConfig::Jwks { document, allow_secrets } => {

@@ -6,5 +6,5 @@
 mod question;
 mod table;
 
-pub use question::{Answer, Lookup, LookupId, Question, Vouched};
+pub use question::{Answer, Answerer, HttpResponse, Lookup, LookupId, Question, Vouched};
 pub(crate) use table::{LOOKUP_MS, Lookups, Purpose, Waiter};

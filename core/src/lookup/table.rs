@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use crate::connection::ConnectionId;
 use crate::limit::Fingerprint;
 use crate::limit::hash::Uniform;
-use crate::lookup::{Lookup, LookupId, Question};
+use crate::lookup::{Answerer, Lookup, LookupId, Question};
 use crate::time::MonoTime;
 
 /// Most questions out at once; more are refused as unavailable.
@@ -46,8 +46,8 @@ pub(crate) struct Lookups {
 #[derive(Debug, Default)]
 struct Inner {
     next: u64,
-    /// Not yet given to the driver.
-    queue: VecDeque<LookupId>,
+    /// Not yet given to a driver: those with a URL, and those for the host.
+    queues: [VecDeque<LookupId>; 2],
     out: BTreeMap<LookupId, Out>,
     /// One flight a question: the same question is joined, not asked twice.
     by_key: HashMap<Fingerprint, LookupId, Uniform>,
@@ -93,13 +93,19 @@ impl Lookups {
         let id = LookupId(inner.next);
         let deadline = now.plus(LOOKUP_MS);
         let question = question();
+        let by_http = question.url().is_some();
         if matches!(question, Question::Keys { .. }) {
             inner.cool_down.insert(key, now.plus(KEYS_COOL_DOWN_MS));
         }
         inner.out.insert(id, Out { key, lookup: Lookup { id, question, deadline }, waiters: vec![waiter] });
         inner.by_key.insert(key, id);
         inner.deadlines.push_back((deadline, id));
-        inner.queue.push_back(id);
+        let [http, host] = &mut inner.queues;
+        if by_http {
+            http.push_back(id)
+        } else {
+            host.push_back(id)
+        }
         Some(id)
     }
 
@@ -111,15 +117,23 @@ impl Lookups {
         inner.by_key.contains_key(&key) || inner.cool_down.get(&key).is_none_or(|until| now >= *until)
     }
 
-    /// Takes up to `max` questions for the driver.
-    pub(crate) fn take(&self, max: usize, now: MonoTime) -> Vec<Lookup> {
+    /// Takes up to `max` questions for a driver.
+    pub(crate) fn take(&self, who: Answerer, max: usize, now: MonoTime) -> Vec<Lookup> {
         let mut inner = self.inner.lock();
         inner.forget_late(now);
+        let Inner { queues: [http, host], out, .. } = &mut *inner;
+        let queues: &mut [&mut VecDeque<LookupId>] = match who {
+            Answerer::Anyone => &mut [http, host],
+            Answerer::Http => &mut [http],
+            Answerer::Host => &mut [host],
+        };
         let mut taken = Vec::new();
-        while taken.len() < max {
-            let Some(id) = inner.queue.pop_front() else { break };
-            if let Some(out) = inner.out.get(&id) {
-                taken.push(out.lookup.clone());
+        for queue in queues {
+            while taken.len() < max {
+                let Some(id) = queue.pop_front() else { break };
+                if let Some(out) = out.get(&id) {
+                    taken.push(out.lookup.clone());
+                }
             }
         }
         taken
@@ -155,8 +169,10 @@ impl Inner {
             }
         }
         // Where no driver takes questions, those that are over must not pile up.
-        while self.queue.front().is_some_and(|id| !self.out.contains_key(id)) {
-            self.queue.pop_front();
+        for queue in &mut self.queues {
+            while queue.front().is_some_and(|id| !self.out.contains_key(id)) {
+                queue.pop_front();
+            }
         }
     }
 }
@@ -166,7 +182,7 @@ mod tests {
     use super::{LOOKUP_MS, Lookups, Purpose, Waiter};
     use crate::connection::ConnectionId;
     use crate::limit::Fingerprint;
-    use crate::lookup::Question;
+    use crate::lookup::{Answerer, Question};
     use crate::secret::Secret;
     use crate::time::MonoTime;
 
@@ -185,7 +201,7 @@ mod tests {
         let first = lookups.ask(key, question, waiter(1), MonoTime(0)).unwrap();
         let second = lookups.ask(key, question, waiter(2), MonoTime(1)).unwrap();
         assert_eq!(first, second);
-        assert_eq!(lookups.take(9, MonoTime(1)).len(), 1);
+        assert_eq!(lookups.take(Answerer::Anyone, 9, MonoTime(1)).len(), 1);
         let (_, waiters) = lookups.end(first, MonoTime(2)).unwrap();
         assert_eq!(waiters, vec![waiter(1), waiter(2)]);
         assert!(lookups.end(first, MonoTime(2)).is_none());
@@ -207,7 +223,20 @@ mod tests {
             let at = MonoTime(n * LOOKUP_MS);
             lookups.ask(Fingerprint::from_u128(u128::from(n)), question, waiter(n), at).unwrap();
         }
-        assert_eq!(lookups.inner.lock().queue.len(), 1);
+        assert_eq!(lookups.inner.lock().queues[1].len(), 1);
+    }
+
+    #[test]
+    fn what_has_a_url_is_for_http_and_the_rest_for_the_host() {
+        let lookups = Lookups::new();
+        let keys = || Question::Keys { issuer: "i".into(), url: "u".into() };
+        let http = lookups.ask(Fingerprint::from_u128(1), keys, waiter(1), MonoTime(0)).unwrap();
+        let host = lookups.ask(Fingerprint::from_u128(2), question, waiter(2), MonoTime(0)).unwrap();
+        let taken = |who| lookups.take(who, 9, MonoTime(0)).iter().map(|lookup| lookup.id).collect::<Vec<_>>();
+        assert_eq!(taken(Answerer::Host), [host]);
+        assert_eq!(taken(Answerer::Host), []);
+        assert_eq!(taken(Answerer::Http), [http]);
+        assert_eq!(taken(Answerer::Anyone), []);
     }
 
     #[test]

@@ -129,7 +129,7 @@ pub(crate) mod tests {
     use serde_json::{Value, json};
 
     use super::{Claims, Verified, same_media_type};
-    use crate::config::{CredentialSource, IssuerConfig, KeysConfig, SecretKeyConfig};
+    use crate::config::{CredentialSource, IssuerConfig, KeysConfig, SecretKeyConfig, TlsConfig};
     use crate::decision::Reason;
     use crate::keys::KeyRing;
     use crate::secret::Secret;
@@ -157,6 +157,8 @@ pub(crate) mod tests {
             opaque: false,
             wildcards: false,
             tenant_claim: "tenant".to_owned(),
+            introspection: None,
+            tls: TlsConfig::default(),
         }
     }
 

@@ -100,7 +100,7 @@ pub(crate) mod tests {
     pub(crate) use super::claims::tests::issuer;
     use super::claims::tests::{good, signed};
     use super::{TokenVerdict, verify_token};
-    use crate::config::{IssuerConfig, KeysConfig};
+    use crate::config::{IssuerConfig, KeysConfig, RemoteKeysConfig};
     use crate::decision::Reason;
     use crate::keys::Issuers;
     use crate::time::WallTime;
@@ -155,7 +155,7 @@ pub(crate) mod tests {
 
     #[test]
     fn unknown_keys_of_a_fetched_set_are_asked_for() {
-        let remote = IssuerConfig { keys: KeysConfig::Remote { url: String::new() }, ..issuer() };
+        let remote = IssuerConfig { keys: KeysConfig::Remote(RemoteKeysConfig::new("")), ..issuer() };
         assert_eq!(judge(&token(), std::slice::from_ref(&remote)), Err(TokenVerdict::KeysNeeded { issuer: 0 }));
         assert_eq!(judge(&token(), &[other("https://b"), remote.clone()]), Err(TokenVerdict::KeysNeeded { issuer: 1 }));
         let wrong = IssuerConfig { algorithms: vec![Algorithm::RS256], ..remote };

@@ -355,7 +355,7 @@ impl Plan {
             _ => 2,
         };
         let about = match &lookup.question {
-            Question::Keys { .. } => "",
+            Question::Discovery { .. } | Question::Keys { .. } | Question::Profile { .. } => "",
             Question::Introspection { token: about, .. } | Question::Session { id: about } => {
                 std::str::from_utf8(about.expose()).unwrap_or("")
             }

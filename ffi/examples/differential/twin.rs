@@ -300,8 +300,10 @@ impl Twin {
         let left = lookup.deadline.0.saturating_sub(self.now.mono.0);
         let (kind, issuer, about) = match &lookup.question {
             Question::Keys { issuer, url } => (1, &**issuer, url.as_bytes()),
-            Question::Introspection { issuer, token } => (2, &**issuer, token.expose()),
+            Question::Introspection { issuer, token, .. } => (2, &**issuer, token.expose()),
             Question::Session { id } => (3, "", id.expose()),
+            Question::Discovery { issuer, url } => (4, &**issuer, url.as_bytes()),
+            Question::Profile { issuer, subject, .. } => (5, &**issuer, subject.as_bytes()),
         };
         let line = format!("{} {kind} {left} {} {}", lookup.id.0, clean(issuer.as_bytes()), clean(about));
         self.seen.push(Seen::Asked(lookup));

@@ -8,7 +8,7 @@ use std::fmt;
 use super::super::defaults::{DAY, HOUR, MINUTE, SECOND};
 use super::super::place::Place;
 use super::super::problem::Problem;
-use super::super::types::{Config, RateConfig};
+use super::super::types::{Config, KeysConfig, RateConfig};
 
 /// How a number is shown.
 #[derive(Clone, Copy)]
@@ -26,19 +26,40 @@ pub(crate) fn require_bounds(config: &Config) -> Result<(), Problem> {
         require_within(place.key("max_lifetime"), issuer.max_lifetime_ms, SECOND, 36_600 * DAY, Time)?;
         require_within(place.key("leeway"), issuer.leeway_ms, 0, 300 * SECOND, Time)?;
         require_within(place.key("expiry_leeway"), issuer.expiry_leeway_ms, 0, 300 * SECOND, Time)?;
+        if let KeysConfig::Remote(remote) = &issuer.keys {
+            let place = place.key("keys");
+            require_within(place.key("refresh"), remote.refresh_ms, 30 * SECOND, DAY, Time)?;
+            require_within(place.key("max_stale"), remote.max_stale_ms, remote.refresh_ms, DAY, Time)?;
+        }
+        if let Some(introspection) = &issuer.introspection {
+            let place = place.key("introspection");
+            require_within(place.key("cache"), introspection.cache_ms, SECOND, 60 * SECOND, Time)?;
+            require_within(place.key("negative_cache"), introspection.negative_cache_ms, 0, 10 * SECOND, Time)?;
+            require_within(place.key("recheck"), introspection.recheck_ms, SECOND, HOUR, Time)?;
+        }
+    }
+    if let Some(profile) = &config.profile {
+        require_within(Place::top("profile").key("cache"), profile.cache_ms, SECOND, HOUR, Time)?;
     }
     let handshake = &config.handshake;
+    let lookups = &config.lookups;
     let connection = &config.connection;
     let limits = &config.limits;
     let brute_force = &config.brute_force;
     let waiting = wide(connection.max_unauthenticated);
-    let table: [(&str, &str, u64, u64, u64, Unit); 28] = [
+    let table: [(&str, &str, u64, u64, u64, Unit); 34] = [
         ("handshake", "authentication_deadline", handshake.authentication_deadline_ms, SECOND, MINUTE, Time),
         ("handshake", "lookup_deadline", handshake.lookup_deadline_ms, 100, 5 * SECOND, Time),
         ("handshake", "max_token_bytes", wide(handshake.max_token_bytes), 256, 16 << 10, Bytes),
         ("handshake", "max_fields", wide(handshake.max_fields), 8, 128, Plain),
         ("handshake", "max_field_bytes", wide(handshake.max_field_bytes), 256, 24 << 10, Bytes),
         ("handshake", "max_fields_bytes", wide(handshake.max_fields_bytes), 1 << 10, 64 << 10, Bytes),
+        ("lookups", "workers", wide(lookups.workers), 1, 64, Plain),
+        ("lookups", "queue", wide(lookups.queue), 1, 10_000, Plain),
+        ("lookups", "connect_timeout", lookups.connect_ms, 50, 2 * SECOND, Time),
+        ("lookups", "timeout", lookups.total_ms, 50, 2 * SECOND, Time),
+        ("lookups", "breaker_failures", u64::from(lookups.breaker_failures), 1, 1_000, Plain),
+        ("lookups", "breaker_open", lookups.breaker_ms, SECOND, HOUR, Time),
         ("message", "max_bytes", wide(config.message.max_bytes), 1, 16 << 20, Bytes),
         ("message", "max_depth", wide(config.message.max_depth), 1, 32, Plain),
         ("connection", "idle", connection.idle_ms, SECOND, 7 * DAY, Time),

@@ -6,7 +6,7 @@ use super::super::material::MAX_MATERIAL;
 use super::super::place::{Place, shown};
 use super::super::problem::Problem;
 use super::super::types::{Config, IssuerConfig, KeysConfig, PublicKeyConfig, SecretKeyConfig};
-use super::origin::require_key_url;
+use super::sources::{require_introspection, require_source_url};
 use crate::token::Algorithm;
 
 const MAX_ISSUERS: usize = 64;
@@ -62,7 +62,8 @@ fn require_issuer(place: &Place, issuer: &IssuerConfig) -> Result<(), Problem> {
         require_name(place.key("typ"), typ, 128)?;
     }
     require_algorithms(place, issuer)?;
-    require_keys(&place.key("keys"), issuer)
+    require_keys(&place.key("keys"), issuer)?;
+    require_introspection(place, issuer)
 }
 
 fn require_algorithms(place: &Place, issuer: &IssuerConfig) -> Result<(), Problem> {
@@ -103,10 +104,14 @@ fn require_keys(place: &Place, issuer: &IssuerConfig) -> Result<(), Problem> {
             "holds a public key, which everybody knows: it can never be the secret of an HMAC algorithm",
         )),
         KeysConfig::Public(keys) => require_public_keys(place, issuer, keys),
-        KeysConfig::Remote { .. } if hmac => {
-            refuse("jwks_url", "is fetched, and a secret that can be fetched is none: use `secret` for HMAC algorithms")
+        KeysConfig::Remote(remote) => {
+            let key = if remote.discovery { "discovery_url" } else { "jwks_url" };
+            if hmac {
+                let what = "is fetched, and a secret that can be fetched is none: use `secret` for HMAC algorithms";
+                return refuse(key, what);
+            }
+            require_source_url(place.key(key), &remote.url)
         }
-        KeysConfig::Remote { url } => require_key_url(place.key("jwks_url"), url),
         KeysConfig::Jwks { allow_secrets: false, .. } if hmac => refuse(
             "allow_secrets",
             "HMAC algorithms need a secret: write `allow_secrets = true` if this key set holds one and is yours alone",
@@ -202,7 +207,7 @@ fn require_distinct<'a>(
     Ok(())
 }
 
-fn require_names(place: &Place, key: &str, names: &[String], most: usize) -> Result<(), Problem> {
+pub(crate) fn require_names(place: &Place, key: &str, names: &[String], most: usize) -> Result<(), Problem> {
     if names.len() > MAX_NAMES {
         return Err(Problem::new(place.key(key), format_args!("takes at most {MAX_NAMES} names")));
     }
@@ -210,7 +215,7 @@ fn require_names(place: &Place, key: &str, names: &[String], most: usize) -> Res
 }
 
 /// A name that tokens can carry: not empty, bounded, no control characters.
-fn require_name(place: Place, name: &str, most: usize) -> Result<(), Problem> {
+pub(crate) fn require_name(place: Place, name: &str, most: usize) -> Result<(), Problem> {
     if name.is_empty() || name.len() > most {
         return Err(Problem::new(place, format_args!("must have 1 to {most} bytes, but has {}", name.len())));
     }

@@ -7,6 +7,7 @@ mod handshake;
 mod issuer;
 mod origin;
 mod rules;
+mod sources;
 
 use super::place::Place;
 use super::problem::Problem;
@@ -19,6 +20,7 @@ pub(crate) const NOBODY_VOUCHES: &str =
 /// The first thing in `config` that is dangerous, cannot work, or is out of its bounds.
 pub(crate) fn require_safe(config: &Config) -> Result<(), Problem> {
     issuer::require_issuers(config)?;
+    sources::require_sources(config)?;
     handshake::require_handshake(config)?;
     rules::require_rules(config)?;
     require_close(&config.close)?;

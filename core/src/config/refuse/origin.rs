@@ -59,27 +59,26 @@ fn require_wildcard(place: &Place, text: &str, parent: &str) -> Result<(), Probl
     Ok(())
 }
 
-/// Refuses the address of a key set that somebody on the way could replace, or that carries a password.
-pub(crate) fn require_key_url(place: Place, text: &str) -> Result<(), Problem> {
+/// What is wrong with the url of a source that is fetched; `None` when it may be asked. What stands before an `@` may
+/// be a password: the text repeats nothing of the url.
+pub(crate) fn find_url_problem(text: &str) -> Option<&'static str> {
     let Some(url) = Url::parse(text).filter(|_| text.len() <= 2048) else {
-        return Err(Problem::new(place, "is no url such as https://id.example.com/jwks"));
+        return Some("is no url such as https://id.example.com/jwks");
     };
-    // What stands before the `@` may be a password: the url is not repeated from here on.
-    let refuse = |what: &str| Err(Problem::new(place.clone(), what));
     if url.user {
-        return refuse("carries a user or a password: key sets are public");
+        return Some("carries a user or a password, which belong elsewhere");
     }
     if url.rest.contains('#') || url.rest.contains('\\') {
-        return refuse("holds a `#` or a `\\`");
+        return Some("holds a `#` or a `\\`");
     }
     if !url.is_host() {
-        return refuse("has no valid host name");
+        return Some("has no valid host name");
     }
     match url.scheme {
-        "https" => Ok(()),
-        "http" if url.is_loopback() => Ok(()),
-        "http" => refuse("is plain http: whoever sits on the network could give us their keys (loopback is free)"),
-        _ => refuse("is neither https nor, on loopback, http"),
+        "https" => None,
+        "http" if url.is_loopback() => None,
+        "http" => Some("is plain http: whoever sits on the network could answer in its place (loopback is free)"),
+        _ => Some("is neither https nor, on loopback, http"),
     }
 }
 
@@ -254,9 +253,7 @@ mod tests {
 
     #[test]
     fn addresses_of_key_sets() {
-        let url = |text: &str| {
-            require_key_url(Place::top("u"), text).map_err(|problem| ConfigProblem::from(problem).to_string())
-        };
+        let url = |text: &str| find_url_problem(text).map_or(Ok(()), Err);
         for text in
             ["https://id.example.com/jwks?x=1", "http://localhost:8080/jwks", "http://127.0.0.1/", "https://[::1]"]
         {
@@ -265,19 +262,19 @@ mod tests {
         let cases = [
             (
                 "http://id.example.com/jwks",
-                "u: is plain http: whoever sits on the network could give us their keys (loopback is free)",
+                "is plain http: whoever sits on the network could answer in its place (loopback is free)",
             ),
-            ("https://user:hunter2@id.example.com/", "u: carries a user or a password: key sets are public"),
-            ("file:///etc/jwks", "u: has no valid host name"),
-            ("ftp://id.example.com", "u: is neither https nor, on loopback, http"),
-            ("https://id.example.com/#x", "u: holds a `#` or a `\\`"),
-            ("https://id.example.com\\@evil.example/", "u: holds a `#` or a `\\`"),
-            ("https://", "u: has no valid host name"),
-            ("id.example.com", "u: is no url such as https://id.example.com/jwks"),
-            ("https://id.example.com/a b", "u: is no url such as https://id.example.com/jwks"),
+            ("https://user:hunter2@id.example.com/", "carries a user or a password, which belong elsewhere"),
+            ("file:///etc/jwks", "has no valid host name"),
+            ("ftp://id.example.com", "is neither https nor, on loopback, http"),
+            ("https://id.example.com/#x", "holds a `#` or a `\\`"),
+            ("https://id.example.com\\@evil.example/", "holds a `#` or a `\\`"),
+            ("https://", "has no valid host name"),
+            ("id.example.com", "is no url such as https://id.example.com/jwks"),
+            ("https://id.example.com/a b", "is no url such as https://id.example.com/jwks"),
         ];
         for (text, wanted) in cases {
-            assert_eq!(url(text), Err(wanted.to_owned()), "{text}");
+            assert_eq!(url(text), Err(wanted), "{text}");
         }
     }
 
@@ -296,7 +293,7 @@ mod tests {
         fn any_text_is_decided(text in any::<String>(), tail in "[a-z*.:@/\\[\\]0-9-]{0,40}") {
             let _ = require_origin(Place::top("o"), &text, false);
             let _ = require_origin(Place::top("o"), &format!("https://{tail}"), false);
-            let _ = require_key_url(Place::top("u"), &format!("http://{tail}"));
+            let _ = find_url_problem(&format!("http://{tail}"));
             let _ = is_authority(&tail);
         }
     }

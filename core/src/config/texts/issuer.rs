@@ -50,7 +50,7 @@ fn mistakes_in_issuers() {
         (
             KEYS,
             "keys = { jwks_file = \"jwks.json\", jwks_url = \"https://x.example\" }",
-            "line 5: issuer[0].keys: needs exactly one of `jwks_url`, `jwks_file`, `jwks`, `public_key`, `public_key_file`, `public_keys`, `secret`, `secrets`",
+            "line 5: issuer[0].keys: needs exactly one of `jwks_url`, `discovery_url`, `jwks_file`, `jwks`, `public_key`, `public_key_file`, `public_keys`, `secret`, `secrets`",
         ),
         (
             KEYS,
@@ -60,7 +60,7 @@ fn mistakes_in_issuers() {
         (
             KEYS,
             "keys = { jwks_url = \"http://id.example.com/jwks\" }",
-            "line 5: issuer[0].keys.jwks_url: is plain http: whoever sits on the network could give us their keys (loopback is free)",
+            "line 5: issuer[0].keys.jwks_url: is plain http: whoever sits on the network could answer in its place (loopback is free)",
         ),
         (
             KEYS,

@@ -3,6 +3,7 @@
 mod handshake;
 mod issuer;
 mod sections;
+mod sources;
 
 use proptest::prelude::*;
 
