@@ -10,6 +10,7 @@
 mod shared;
 
 mod admission;
+mod clock;
 mod delivery;
 mod ending;
 mod lookup;
