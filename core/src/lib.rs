@@ -93,7 +93,7 @@ mod wire;
 
 pub use connection::{ConnectionId, PermissionDiff};
 pub use decision::{Action, Class, Delivered, HttpRefusal, Reason, Refusal, Row, Withheld};
-#[cfg(feature = "test-panic")]
+#[cfg(any(test, feature = "test-panic"))]
 #[doc(hidden)]
 pub use dirty::inject;
 pub use engine::{Engine, Waker};

@@ -51,7 +51,8 @@ impl Index {
     /// Forgets every entry of a shard that was left dirty. True when there was one: then [`restore`](Self::restore)
     /// those of each connection.
     pub(crate) fn rebuild(&self) -> bool {
-        self.shards.iter().fold(false, |any, shard| shard.repair(HashMap::clear) || any)
+        // Counted, so that the first does not hide the next.
+        self.shards.iter().filter(|shard| shard.repair(HashMap::clear)).count() > 0
     }
 
     /// Adds a connection under a key unless it stands there.

@@ -162,7 +162,7 @@ const CALLS: &[(&str, Call)] = &[
     ("answer that refuses", |on| on.wendy(Answer::Inactive)),
     ("touch, look, count", |on| {
         on.world.engine.touch(on.ann, on.world.now);
-        (on.world.engine.identity(on.ann), on.world.engine.permissions(on.ann), on.world.engine.metrics());
+        done((on.world.engine.identity(on.ann), on.world.engine.permissions(on.ann), on.world.engine.metrics()));
     }),
     ("audit", |on| done(on.world.audit())),
     ("reload", |on| {

@@ -231,7 +231,9 @@ impl RateTable {
     pub(crate) fn rebuild(&self) -> bool {
         self.index.repair(|index| {
             let Index { by_name, slots, free, idle } = index;
-            (by_name.clear(), free.clear(), idle.clear());
+            by_name.clear();
+            free.clear();
+            idle.clear();
             // Holders first: where a bucket was given up, another may have its name by now.
             for held in [true, false] {
                 let such = (1u32..).zip(slots.iter_mut()).filter(|(_, slot)| (slot.holders > 0) == held);
