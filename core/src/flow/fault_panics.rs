@@ -229,6 +229,9 @@ const LOSSES: &[Loss] = &[
 fn who_goes_with_a_lock_is_told_4012_once_and_nobody_else() {
     for (lose, detail, who_goes) in LOSSES {
         let mut stage = stage();
+        stage.world.take(stage.ann);
+        // Owed, and not told before it dies.
+        stage.world.engine.set_permissions(stage.ann, &names("a"), stage.world.now).unwrap();
         inject::panic_when_taken(Some(0));
         let died = catch_unwind(AssertUnwindSafe(|| lose(&stage)));
         inject::panic_when_taken(None);
@@ -247,6 +250,15 @@ fn who_goes_with_a_lock_is_told_4012_once_and_nobody_else() {
             stage.world.audit().into_iter().filter(|event| event.kind == AuditKind::Fault).collect();
         assert_eq!(faults.len(), 1, "{detail}");
         assert!(faults[0].detail.unwrap().contains(detail), "{detail}: {faults:?}");
+        if go == [stage.ann] {
+            let events = stage.world.take(stage.ann);
+            assert!(
+                matches!(&events[..], [EventKind::Close { code: 4012, .. }]),
+                "nothing else is believed: {events:?}"
+            );
+            // Taken above.
+            continue;
+        }
         for id in stage.all() {
             let end = go.contains(&id).then_some((Reason::AuthenticationUnavailable, 4012));
             assert_eq!(stage.world.end(id), end, "{detail}");
@@ -261,6 +273,38 @@ fn who_goes_with_a_lock_is_told_4012_once_and_nobody_else() {
         assert_eq!(cut_off.is_err(), *detail == "in the revocations", "{detail}");
         assert!(stage.world.connect(&stage.eve).is_err(), "{detail}");
     }
+}
+
+#[test]
+fn no_deadline_is_lost_with_a_poll_that_panics() {
+    for skipped in 0.. {
+        let mut stage = stage();
+        stage.world.advance_ms(3_600_000);
+        inject::panic_when_taken(Some(skipped));
+        let outcome = catch_unwind(AssertUnwindSafe(|| stage.world.poll()));
+        inject::panic_when_taken(None);
+        stage.world.poll();
+        // Nobody says a word: only the wheel knows that their time is over.
+        for id in stage.all() {
+            let slot = stage.world.engine.table.find(id).unwrap();
+            assert!(slot.lock(id).unwrap().terminal.is_some(), "lock {skipped}: {id:?}");
+        }
+        if outcome.is_ok() {
+            assert!(skipped > 10);
+            return;
+        }
+    }
+}
+
+#[test]
+fn whoever_was_ending_when_its_shard_was_lost_is_given_up_in_time() {
+    let mut stage = stage();
+    stage.world.engine.revoke(Revocation::Connection(stage.ann), stage.world.now);
+    stage.world.poll();
+    inject::panic_when_taken(Some(0));
+    assert!(catch_unwind(AssertUnwindSafe(|| stage.world.engine.shard(0).unwrap().next_deadline())).is_err());
+    stage.world.run_ms(30_000);
+    assert!(stage.world.engine.table.find(stage.ann).is_none());
 }
 
 /// Whatever died: nobody does more than before, all are told, all comes back, newcomers are served.
