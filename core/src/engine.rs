@@ -8,15 +8,16 @@ use std::sync::atomic::AtomicU64;
 
 use crate::audit::{AuditEvent, AuditQueue};
 use crate::config::{Config, ConfigProblem};
-use crate::connection::{Cold, ConnectionId, Guard, Index, PermissionDiff, State, Table};
+use crate::connection::{Cold, ConnectionId, Guard, Index, PermissionDiff, State, Table, Unauthenticated};
 use crate::decision::{Delivered, Reason, Refusal, Withheld};
+use crate::dirty::Repairs;
 use crate::explain::{self, Step};
 use crate::flow::{
-    Admitted, Event, Inbound, Payload, Polled, Refreshed, Revocation, Revoked, answer, close, delivery, handshake,
-    message, permissions, poll, refresh, revoke,
+    Admitted, Event, Inbound, Payload, Polled, Refreshed, Revocation, Revoked, answer, close, delivery, fault,
+    handshake, message, permissions, poll, refresh, revoke,
 };
 use crate::identity::Identity;
-use crate::limit::{BruteForce, BucketId, Fingerprint, Permits, RateTable};
+use crate::limit::{BruteForce, BucketId, Fingerprint, Permits, RateTable, Taken};
 use crate::lookup::{Answer, Answerer, Lookup, LookupId, Lookups};
 use crate::metrics::{Gauges, Metrics};
 use crate::names::Names;
@@ -45,8 +46,8 @@ pub struct Engine {
     pub(crate) index: Index,
     pub(crate) hash: Names,
     pub(crate) address_permits: Permits,
-    unauthenticated: Permits,
-    unauthenticated_addresses: Permits,
+    pub(crate) unauthenticated: Permits,
+    pub(crate) unauthenticated_addresses: Permits,
     pub(crate) rates: RateTable,
     pub(crate) brute_force: BruteForce,
     pub(crate) sets: PermissionSets,
@@ -56,6 +57,7 @@ pub struct Engine {
     pub(crate) lookups: Lookups,
     pub(crate) audit: AuditQueue,
     pub(crate) metrics: Metrics,
+    pub(crate) repairs: Repairs,
     waker: Waker,
 }
 
@@ -91,6 +93,7 @@ impl Engine {
             lookups: Lookups::new(),
             audit: AuditQueue::new(audit.max_events),
             metrics: Metrics::new(),
+            repairs: Repairs::new(),
             waker,
         })
     }
@@ -109,7 +112,7 @@ impl Engine {
     /// Nothing of the credential is decoded before shape, address, permit and Origin are good. An attacker can
     /// cost one signature verification a permit.
     pub fn handshake(&self, shard: u8, request: &Upgrade<'_>, now: Now) -> Result<Admitted, Refusal> {
-        self.rules.with(|rules| handshake::decide(self, rules, shard, request, now))
+        self.call(now, |rules| handshake::decide(self, rules, shard, request, now))
     }
 
     /// Decides whether one inbound message may reach the application. Call it once a message, before the
@@ -127,7 +130,7 @@ impl Engine {
     ///
     /// One pass over the payload. For types without a pattern no lock, no allocation, no system call.
     pub fn message(&self, connection: ConnectionId, payload: Payload<'_>, now: Now) -> Result<Delivered, Withheld> {
-        self.rules.with(|rules| message::decide(self, rules, connection, Inbound::Frame(payload), now))
+        self.call(now, |rules| message::decide(self, rules, connection, Inbound::Frame(payload), now))
     }
 
     /// Decides for what is not JSON: the server names the type and the fields its pattern reads. Charged like a
@@ -140,7 +143,7 @@ impl Engine {
         now: Now,
     ) -> Result<Delivered, Withheld> {
         let inbound = Inbound::Named { message_type, fields };
-        self.rules.with(|rules| message::decide(self, rules, connection, inbound, now))
+        self.call(now, |rules| message::decide(self, rules, connection, inbound, now))
     }
 
     /// Decides whether this connection may receive this. Ask at each delivery, not at subscription.
@@ -151,7 +154,7 @@ impl Engine {
         fields: &[(&str, &str)],
         now: Now,
     ) -> Result<Delivered, Refusal> {
-        self.rules.with(|rules| delivery::decide(self, rules, connection, delivery_type, fields, now))
+        self.call(now, |rules| delivery::decide(self, rules, connection, delivery_type, fields, now))
     }
 
     /// The same for a fan-out: appends to `allowed` those of `connections` that may receive it, in order.
@@ -167,25 +170,25 @@ impl Engine {
         now: Now,
         allowed: &mut Vec<ConnectionId>,
     ) -> Result<(), Refusal> {
-        self.rules
-            .with(|rules| delivery::decide_many(self, rules, connections, delivery_type, fields, now, allowed))
+        self.call(now, |rules| delivery::decide_many(self, rules, connections, delivery_type, fields, now, allowed))
             .map_err(Refusal::from)
     }
 
     /// Puts a new token in force on a live connection, as one transaction. A refused one changes nothing but the
     /// count of attempts.
     pub fn refresh(&self, connection: ConnectionId, token: &[u8], now: Now) -> Result<Refreshed, Refusal> {
-        self.rules.with(|rules| refresh::refresh(self, rules, connection, token, now))
+        self.call(now, |rules| refresh::refresh(self, rules, connection, token, now))
     }
 
     /// Puts a new token in force on every live connection of its subject, for servers that refresh over HTTP.
     /// Returns how many took it.
     pub fn refresh_subject(&self, token: &[u8], now: Now) -> Result<usize, Refusal> {
-        self.rules.with(|rules| refresh::refresh_subject(self, rules, token, now))
+        self.call(now, |rules| refresh::refresh_subject(self, rules, token, now))
     }
 
     /// Notes that the peer is there, on a pong. False for a handle that is not live.
     pub fn touch(&self, connection: ConnectionId, now: Now) -> bool {
+        fault::mend(self, now);
         let Some(slot) = self.table.find(connection) else { return false };
         match slot.record().read(connection.generation()) {
             Some(seen) if seen.state() == State::Live => {
@@ -203,12 +206,12 @@ impl Engine {
         permissions: &[Arc<str>],
         now: Now,
     ) -> Result<PermissionDiff, Refusal> {
-        self.rules.with(|rules| permissions::set_permissions(self, rules, connection, permissions, now))
+        self.call(now, |rules| permissions::set_permissions(self, rules, connection, permissions, now))
     }
 
     /// The same for every live connection of a subject. Returns how many there were.
     pub fn set_subject_permissions(&self, issuer: &str, subject: &str, permissions: &[Arc<str>], now: Now) -> usize {
-        self.rules.with(|rules| permissions::set_subject_permissions(self, rules, issuer, subject, permissions, now))
+        self.call(now, |rules| permissions::set_subject_permissions(self, rules, issuer, subject, permissions, now))
     }
 
     /// Cuts off. No call that begins after this has returned is decided on the old state.
@@ -217,11 +220,12 @@ impl Engine {
     ///
     /// The connections it hits; for a key, a walk over all.
     pub fn revoke(&self, what: Revocation<'_>, now: Now) -> Revoked {
-        self.rules.with(|rules| revoke::revoke(self, rules, what, now))
+        self.call(now, |rules| revoke::revoke(self, rules, what, now))
     }
 
     /// Says that a connection's socket is gone. Once true, later false; a stale handle changes nothing.
     pub fn closed(&self, connection: ConnectionId, now: Now) -> bool {
+        fault::mend(self, now);
         close::closed(self, connection, now)
     }
 
@@ -231,11 +235,15 @@ impl Engine {
     ///
     /// `MisuseBusy` while another thread polls this shard; `MisuseArgument` for a shard that does not exist.
     pub fn poll(&self, shard: u8, now: Now, max: usize, events: &mut Vec<Event>) -> Result<Polled, Reason> {
-        self.rules.with(|rules| poll::poll(self, rules, shard, now, max, events))
+        self.call(now, |rules| poll::poll(self, rules, shard, now, max, events))
     }
 
     /// When a shard must be polled at the latest.
     pub fn next_deadline(&self, shard: u8) -> Option<MonoTime> {
+        if self.repairs.is_due() {
+            // At once: whoever must go after a panic is told by the poll.
+            return self.shard(shard).map(|_| MonoTime(0));
+        }
         self.shard(shard).map(Shard::next_deadline).filter(|deadline| *deadline != MonoTime::NEVER)
     }
 
@@ -246,6 +254,7 @@ impl Engine {
 
     /// The same, of one kind only: where an HTTP driver and the host share the work.
     pub fn lookups_for(&self, who: Answerer, max: usize, now: Now) -> Vec<Lookup> {
+        fault::mend(self, now);
         self.lookups.take(who, max, now.mono)
     }
 
@@ -255,13 +264,13 @@ impl Engine {
     ///
     /// `MisuseHandle` for a question that is answered already, late, or was never asked.
     pub fn answer(&self, lookup: LookupId, result: Answer, now: Now) -> Result<(), Reason> {
-        self.rules.with(|rules| answer::answer(self, rules, lookup, result, now))
+        self.call(now, |rules| answer::answer(self, rules, lookup, result, now))
     }
 
     /// Puts a key set in force for an issuer with `jwks_url`, before any connection asks for it. False when the
     /// document was bad and the old keys stay.
     pub fn load_keys(&self, issuer: &str, document: &[u8], now: Now) -> bool {
-        self.rules.with(|rules| answer::load_keys(self, rules, issuer, document, now))
+        self.call(now, |rules| answer::load_keys(self, rules, issuer, document, now))
     }
 
     /// Who a connection is, once authenticated.
@@ -286,6 +295,7 @@ impl Engine {
 
     /// Takes up to `max` audit events, oldest first.
     pub fn audit(&self, max: usize, now: Now) -> Vec<AuditEvent> {
+        fault::mend(self, now);
         self.audit.drain(max, now.wall)
     }
 
@@ -311,6 +321,7 @@ impl Engine {
     /// issuer is gone end there. Those whose key is gone are asked to refresh at once (RULES 6, 30).
     pub fn reload(&self, config: Config, now: Now) -> Result<(), ConfigProblem> {
         config.require_safe()?;
+        fault::mend(self, now);
         let mut removed = Vec::new();
         self.rules
             .replace(|epoch, old| {
@@ -330,7 +341,7 @@ impl Engine {
 
     /// Judges a request step by step without admitting it: nothing is charged, counted or audited.
     pub fn explain(&self, request: &Upgrade<'_>, now: Now) -> Vec<Step> {
-        self.rules.with(|rules| explain::explain(self, rules, request, now))
+        self.call(now, |rules| explain::explain(self, rules, request, now))
     }
 
     /// The close code sent for a reason, under the configured profile.
@@ -341,6 +352,12 @@ impl Engine {
     /// Live and pending connections.
     pub fn connections(&self) -> usize {
         self.table.len()
+    }
+
+    /// Runs a call on the rules in force, once nothing is left half written.
+    fn call<T>(&self, now: Now, call: impl FnOnce(&Rules) -> T) -> T {
+        fault::mend(self, now);
+        self.rules.with(call)
     }
 
     pub(crate) fn shard(&self, shard: u8) -> Option<&Shard> {
@@ -375,21 +392,23 @@ impl Engine {
     }
 
     /// A place among those that are not authenticated yet: of the engine, and of their address (RULES 14).
-    pub(crate) fn admit_unauthenticated(&self, rules: &Rules, address: Fingerprint) -> Result<(), Refusal> {
+    pub(crate) fn admit_unauthenticated(
+        &self,
+        rules: &Rules,
+        address: Fingerprint,
+    ) -> Result<(Taken<'_>, Taken<'_>), Refusal> {
         let bounds = &rules.config.connection;
-        let refusal = || Refusal::after(Reason::UnauthenticatedConnections, 1_000);
+        let refusal = |_| Refusal::after(Reason::UnauthenticatedConnections, 1_000);
         let most = u32::try_from(bounds.max_unauthenticated).unwrap_or(u32::MAX);
         let of_address = u32::try_from(bounds.max_unauthenticated_per_address).unwrap_or(u32::MAX);
-        self.unauthenticated.admit(self.hash.everyone(), most).map_err(|_| refusal())?;
-        self.unauthenticated_addresses.admit(address, of_address).map_err(|_| {
-            self.unauthenticated.release(self.hash.everyone());
-            refusal()
-        })
+        let everyone = self.unauthenticated.take(self.hash.everyone(), most).map_err(refusal)?;
+        Ok((everyone, self.unauthenticated_addresses.take(address, of_address).map_err(refusal)?))
     }
 
-    pub(crate) fn release_unauthenticated(&self, address: Fingerprint) {
-        self.unauthenticated_addresses.release(address);
-        self.unauthenticated.release(self.hash.everyone());
+    pub(crate) fn release_unauthenticated(&self, held: Unauthenticated) {
+        // Either goes back if the other panics.
+        let _address = self.unauthenticated_addresses.taken(held.address);
+        let _everyone = self.unauthenticated.taken(held.everyone);
     }
 }
 

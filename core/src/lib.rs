@@ -61,10 +61,15 @@
 #![warn(clippy::arithmetic_side_effects)]
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects, reason = "a test that overflows fails, as it should"))]
 
+// The tests of `flow/fault_panics.rs` share their world with those outside of the crate.
+#[cfg(test)]
+extern crate self as wsauth;
+
 pub mod audit;
 pub mod config;
 mod connection;
 mod decision;
+mod dirty;
 mod engine;
 mod explain;
 mod flow;
@@ -88,6 +93,9 @@ mod wire;
 
 pub use connection::{ConnectionId, PermissionDiff};
 pub use decision::{Action, Class, Delivered, HttpRefusal, Reason, Refusal, Row, Withheld};
+#[cfg(any(test, feature = "test-panic"))]
+#[doc(hidden)]
+pub use dirty::inject;
 pub use engine::{Engine, Waker};
 pub use explain::{Outcome, Step};
 pub use flow::{Admitted, Event, EventKind, Payload, Polled, Progress, Propagated, Refreshed, Revocation, Revoked};

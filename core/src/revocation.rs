@@ -2,9 +2,8 @@
 
 mod rules;
 
-use parking_lot::RwLock;
-
 use self::rules::{ALWAYS, CutOff, KeyRule, Named, Rules, Until};
+use crate::dirty::SharedLock;
 use crate::identity::Identity;
 use crate::limit::hash::{Fingerprint, Fingerprinter};
 use crate::time::{Now, WallTime};
@@ -147,13 +146,13 @@ impl Folded {
 pub(crate) struct RevocationTable {
     hash: Fingerprinter,
     max_rules: usize,
-    rules: RwLock<Rules>,
+    rules: SharedLock<Rules>,
 }
 
 impl RevocationTable {
     /// An empty table, keyed with what no peer knows.
     pub(crate) fn new(hash_key: [u64; 2], max_rules: usize) -> RevocationTable {
-        RevocationTable { hash: Fingerprinter::new(hash_key), max_rules, rules: RwLock::new(Rules::default()) }
+        RevocationTable { hash: Fingerprinter::new(hash_key), max_rules, rules: SharedLock::new(Rules::default()) }
     }
 
     /// Puts a rule in force. When this returns, every [`is_revoked`](Self::is_revoked) that begins sees it.
@@ -208,6 +207,15 @@ impl RevocationTable {
                     .key_id
                     .is_some_and(|id| rules.keys.get(&self.key(issuer, id)).is_some_and(|key| !key.until.is_over(now))))
             || rules.everything.is_some_and(|all| cut(&all))
+    }
+
+    /// Where the table was left dirty: every rule in it stays - none leaves before what stands for it is there - and
+    /// beside them everything issued so far is cut off, whoever else the call that died was to refuse. True if it was.
+    pub(crate) fn rebuild(&self, reach: Reach, now: Now) -> bool {
+        self.rules.repair(|rules| {
+            rules.cut_everything(CutOff::new(reach.issued_by, Until::new(reach.kills_until, now)), now);
+            rules.file_anew();
+        })
     }
 
     /// Token, session and subject rules held at present, some of which may be over.
@@ -296,6 +304,25 @@ mod tests {
         let revoked = table.is_revoked(facts, at(0));
         assert_eq!(revoked, rule.refuses(facts), "a rule taken alone says the same");
         revoked
+    }
+
+    #[test]
+    fn a_rebuild_keeps_every_rule_and_cuts_off_all_that_was_issued() {
+        let table = table(10);
+        table.revoke(&session("s1", None), hours(1), at(0));
+        table.revoke(&subject("sam", T - 50), hours(1), at(0));
+        let later = |at: u64| RevocationFacts { token_id: None, session_id: None, issued_at: Some(at), ..FACTS };
+        assert!(!table.rebuild(hours(24), at(0)) && !table.is_revoked(&later(T), at(0)));
+        table.rules.spoil(|rules| rules.due.clear());
+        assert!(table.rebuild(hours(24), at(0)) && !table.rebuild(hours(24), at(0)));
+        assert!(table.is_revoked(&later(T + 30), at(0)), "issued before, as far as clocks go");
+        assert!(!table.is_revoked(&later(T + 31), at(0)), "a new login gets in");
+        let again = RevocationFacts { issued_at: Some(T + 100), ..FACTS };
+        assert!(table.is_revoked(&again, at(0)), "the session stays revoked");
+        assert!(!table.is_revoked(&again, at(HOUR)), "as long as it was to");
+        assert!(table.is_revoked(&later(T), at(24 * HOUR - 1)) && !table.is_revoked(&later(T), at(24 * HOUR)));
+        table.revoke(&token("t9", None), hours(25), at(24 * HOUR));
+        assert_eq!(table.len(), 1, "what was filed again is forgotten when its time is over");
     }
 
     #[test]

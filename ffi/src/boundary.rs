@@ -1,7 +1,8 @@
 //! This file answers: what happens between C and a decision?
 //!
 //! No unwinding leaves this crate: a panic becomes WSAUTH_FAULT_PANIC, which is a no like any other. The panic hook
-//! is not touched and nothing is poisoned; the library's own state changes compute-then-commit.
+//! is not touched and nothing is poisoned; what a call that panicked under a lock left half written is repaired by the
+//! core's next call (RULES 43).
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -25,6 +25,8 @@ const MAX_EVENT_SIZE: usize = 1_024;
 /// What waits for the poller of one shard in C.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
+    /// What the poll in progress took; still here after one that panicked.
+    fresh: Vec<Event>,
     /// One connection's events come together and may be more than the caller has room for.
     waiting: VecDeque<Event>,
     /// The texts of the last poll, which C looks at until the next.
@@ -100,9 +102,8 @@ unsafe fn put(first: *mut wsauth_event, size: usize, index: usize, event: &wsaut
 }
 
 fn take(life: &Life, shard: u8, outbox: &mut Outbox, room: usize) -> Result<(Vec<wsauth_event>, i32), No> {
-    let mut fresh = Vec::new();
-    let polled = life.guard.poll(shard, room.saturating_sub(outbox.waiting.len()), &mut fresh)?;
-    outbox.waiting.extend(fresh);
+    let polled = life.guard.poll(shard, room.saturating_sub(outbox.waiting.len()), &mut outbox.fresh)?;
+    outbox.waiting.extend(outbox.fresh.drain(..));
     outbox.shown.clear();
     let mut taken = Vec::with_capacity(room.min(outbox.waiting.len()));
     while taken.len() < room

@@ -5,9 +5,13 @@
 #include <limits.h>
 
 #ifdef __cplusplus
-extern "C"
+extern "C" {
 #endif
 void wsauth_test_panic_next(void);
+void wsauth_test_panic_under_lock(void);
+#ifdef __cplusplus
+}
+#endif
 
 static wsauth_engine *engine, *none;
 static wsauth_connection live;
@@ -422,6 +426,35 @@ static void panics(void)
     CHECK(strstr(text, "\"event\":\"fault\"") != NULL);
 }
 
+/* A call that panics in the middle of a connection ends that connection, and no other. */
+static void panics_under_a_lock(void)
+{
+    wsauth_connection other;
+    size_t at, closed = 0;
+    token(bearer, "bob", NOW_S + 3600, "\"chat:read\"", "");
+    other = enter(engine, bearer, WSAUTH_OK);
+    wsauth_test_panic_under_lock();
+    IS(wsauth_connection_permissions(engine, live, text, sizeof text, &n), WSAUTH_FAULT_PANIC);
+    IS(wsauth_engine_timeout(engine, 0, &timeout), WSAUTH_OK);
+    CHECK(timeout == 0);
+    do {
+        IS(wsauth_poll(engine, 0, events, 4, sizeof *events, &n, &timeout), WSAUTH_OK);
+        for (at = 0; at < n; at++) {
+            if (events[at].kind == WSAUTH_EVENT_CLOSE) {
+                closed++;
+                CHECK(events[at].connection == live && events[at].close_code == 4012);
+                CHECK(events[at].reason == WSAUTH_AUTHENTICATION_UNAVAILABLE);
+            }
+        }
+    } while (n > 0);
+    CHECK(closed == 1);
+    IS(say(engine, live, "{\"type\":\"ping\"}"), WSAUTH_AUTHENTICATION_UNAVAILABLE);
+    IS(say(engine, other, "{\"type\":\"ping\"}"), WSAUTH_OK);
+    IS(wsauth_audit_drain(engine, text, sizeof text, &n), WSAUTH_OK);
+    CHECK(strstr(text, "in the middle of this connection") != NULL);
+    IS(wsauth_connection_closed(engine, live), WSAUTH_OK);
+}
+
 int main(void)
 {
     engine = make(CONFIG, 1);
@@ -434,6 +467,7 @@ int main(void)
     the_rest();
     IS(say(engine, live, "{\"type\":\"ping\"}"), WSAUTH_OK);
     panics();
+    panics_under_a_lock();
     /* Freed with connections open. */
     wsauth_engine_free(engine);
     return summary("misuse");

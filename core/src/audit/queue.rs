@@ -2,16 +2,15 @@
 
 use std::collections::VecDeque;
 
-use parking_lot::Mutex;
-
 use super::{AuditEvent, AuditKind};
+use crate::dirty::Lock;
 use crate::time::WallTime;
 
 /// A bounded queue of events. Never waits: when it is full, the oldest success is dropped; with no success to
 /// drop, a new success is dropped, or for a failure the oldest failure. Losses are counted and told.
 pub(crate) struct AuditQueue {
     max_events: usize,
-    inner: Mutex<Inner>,
+    inner: Lock<Inner>,
 }
 
 #[derive(Default)]
@@ -28,7 +27,7 @@ struct Inner {
 impl AuditQueue {
     /// A queue of at most `max_events`.
     pub(crate) fn new(max_events: usize) -> AuditQueue {
-        AuditQueue { max_events, inner: Mutex::default() }
+        AuditQueue { max_events, inner: Lock::default() }
     }
 
     /// Adds an event, at the cost of another when the queue is full.
@@ -78,6 +77,12 @@ impl AuditQueue {
             drained.push(event);
         }
         drained
+    }
+
+    /// Every event is moved in and out whole, so what waits where the queue was left dirty is told as it is; a count
+    /// of losses may be one off. True if it was.
+    pub(crate) fn rebuild(&self) -> bool {
+        self.inner.repair(|_| ())
     }
 
     /// Events waiting.

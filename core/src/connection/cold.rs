@@ -9,7 +9,7 @@ use crate::config::CredentialSource;
 use crate::connection::{Pending, Timetable};
 use crate::decision::Refusal;
 use crate::identity::Identity;
-use crate::limit::{BucketId, Fingerprint};
+use crate::limit::{BucketId, Fingerprint, Permit};
 use crate::lookup::LookupId;
 use crate::policy::PermissionSet;
 use crate::request::ClientAddress;
@@ -107,15 +107,24 @@ pub(crate) struct Terminal {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Held {
     /// Permit of the client address.
-    pub(crate) address: Option<Fingerprint>,
-    /// Permits of a connection that is not authenticated yet: one of the engine's, one of the address's.
-    pub(crate) unauthenticated: Option<Fingerprint>,
+    pub(crate) address: Option<Permit>,
+    /// Permits of a connection that is not authenticated yet.
+    pub(crate) unauthenticated: Option<Unauthenticated>,
     /// The user's rate bucket.
     pub(crate) bucket: Option<BucketId>,
     /// The permission set in the hot record.
     pub(crate) permission_set: Option<u32>,
     /// Index entries.
     pub(crate) index: Vec<Fingerprint>,
+}
+
+/// A place among those that are not authenticated yet (RULES 14).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Unauthenticated {
+    /// One of the engine's.
+    pub(crate) everyone: Permit,
+    /// One of the address's.
+    pub(crate) address: Permit,
 }
 
 impl PendingCredential {

@@ -81,6 +81,8 @@ pub(crate) struct Record {
     halves: [Half; 2],
     bucket: AtomicU32,
     shard: AtomicU8,
+    /// A holder of the connection's lock panicked, and what it left was not repaired yet.
+    dirty: AtomicU8,
     last_activity: AtomicU64,
     strikes: AtomicU64,
 }
@@ -106,6 +108,7 @@ impl Record {
             halves: [Half::new(), Half::new()],
             bucket: AtomicU32::new(NO_BUCKET),
             shard: AtomicU8::new(0),
+            dirty: AtomicU8::new(0),
             last_activity: AtomicU64::new(0),
             strikes: AtomicU64::new(0),
         }
@@ -175,6 +178,23 @@ impl Record {
         .is_ok()
     }
 
+    /// The holder of the connection's lock panicks: from here on nothing is allowed, not even to a call that reads no
+    /// lock (RULES 43). The lock is still held.
+    pub(crate) fn spoil(&self, generation: u32) {
+        self.dirty.store(1, Ordering::Release);
+        self.close(generation);
+    }
+
+    /// Whether what the connection's lock guards may be half written.
+    pub(crate) fn is_dirty(&self) -> bool {
+        self.dirty.load(Ordering::Acquire) != 0
+    }
+
+    /// What the lock guards is sound again; the connection stays closed. The caller holds the lock.
+    pub(crate) fn call_sound(&self) {
+        self.dirty.store(0, Ordering::Release);
+    }
+
     /// Notes activity. A call that outlives its connection may mark the next life of the slot, which only says that
     /// the new connection was active at a moment when it was new.
     pub(crate) fn touch(&self, now: MonoTime) {
@@ -238,6 +258,7 @@ impl Record {
         self.half(half).fill(grant);
         self.bucket.store(NO_BUCKET, Ordering::Release);
         self.shard.store(shard, Ordering::Release);
+        self.call_sound();
         self.strikes.store(0, Ordering::Relaxed);
         self.last_activity.store(now.0, Ordering::Relaxed);
         self.change(|word| {

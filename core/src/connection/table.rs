@@ -15,6 +15,7 @@ use super::handle::{ConnectionId, INDEX_BITS};
 use super::lifecycle::State;
 use super::record::{Grant, Record};
 use crate::decision::Reason;
+use crate::dirty::{self, Lock, Sound};
 use crate::time::Now;
 
 /// Slots that are made at once: 128 KiB and more.
@@ -29,7 +30,7 @@ pub(crate) struct Table<C> {
     chunks: Box<[Chunk<C>]>,
     capacity: u32,
     seed: [u64; 2],
-    free: Mutex<FreeList>,
+    free: Lock<FreeList>,
     len: AtomicU32,
 }
 
@@ -45,12 +46,14 @@ pub(crate) struct Slot<C> {
 
 /// A connection with its lock held. Derefs to what the connection has behind the lock.
 ///
+/// Dropped by a panic, it closes the connection and leaves it dirty: nobody else gets the lock before the repair.
 /// The life cannot end while the guard lives, but a revocation may close it at any moment: `commit` and
 /// `transition` then fail with `Closing`. A thread that holds one guard must not take another.
 pub(crate) struct Guard<'a, C> {
     id: ConnectionId,
     record: &'a Record,
     cold: MappedMutexGuard<'a, C>,
+    sound: Sound,
 }
 
 #[derive(Default)]
@@ -70,7 +73,7 @@ impl<C> Table<C> {
             chunks: (0..capacity.div_ceil(CHUNK)).map(|_| Chunk(OnceLock::new())).collect(),
             capacity,
             seed,
-            free: Mutex::new(FreeList::default()),
+            free: Lock::new(FreeList::default()),
             len: AtomicU32::new(0),
         }
     }
@@ -88,19 +91,35 @@ impl<C> Table<C> {
         cold: C,
         now: Now,
     ) -> Result<ConnectionId, Reason> {
-        let (index, slot) = self.take_free().ok_or(Reason::ConnectionsFull)?;
-        let generation = self.next_generation(index, slot);
-        let id = ConnectionId::new(shard, index, generation);
-        let mut place = slot.cold.lock();
-        if slot.record.open(generation, shard, state, grant, now.mono).is_err() {
+        loop {
+            let (index, slot) = self.take_free().ok_or(Reason::ConnectionsFull)?;
+            let mut place = slot.cold.lock();
+            if slot.record.state() != State::Free {
+                // A rebuilt list named a slot that was on its way to another connection, which gives it back.
+                continue;
+            }
+            let generation = self.next_generation(index, slot);
+            if slot.record.open(generation, shard, state, grant, now.mono).is_err() {
+                drop(place);
+                self.give_back(index);
+                return Err(Reason::FaultInternal);
+            }
+            *place = Some(cold);
             drop(place);
-            self.give_back(index);
-            return Err(Reason::FaultInternal);
+            self.len.fetch_add(1, Ordering::Relaxed);
+            return Ok(ConnectionId::new(shard, index, generation));
         }
-        *place = Some(cold);
-        drop(place);
-        self.len.fetch_add(1, Ordering::Relaxed);
-        Ok(id)
+    }
+
+    /// Makes the list of free slots again, from the slots, where it was left dirty. True if it was.
+    pub(crate) fn rebuild_free(&self) -> bool {
+        self.free.repair(|free| {
+            let is_free = |index: &u32| {
+                let record = self.slot(*index).map(Slot::record);
+                record.is_some_and(|record| record.state() == State::Free && record.generation() != u32::MAX)
+            };
+            free.used = (0..free.fresh).filter(is_free).collect();
+        })
     }
 
     /// The slot of a handle, if the connection is there in any state. No lock.
@@ -110,9 +129,10 @@ impl<C> Table<C> {
         self.slot(id.index()).filter(|slot| slot.record.is(id.generation(), id.shard()))
     }
 
-    /// Ends a connection in any state. Exactly one caller gets what it had behind its lock.
-    pub(crate) fn remove(&self, id: ConnectionId) -> Option<C> {
-        self.end(self.find(id)?, id)
+    /// Ends a connection in any state. Exactly one caller gets what it had behind its lock, before the slot is given to
+    /// another connection, and without a lock.
+    pub(crate) fn remove<T>(&self, id: ConnectionId, take: impl FnOnce(C) -> T) -> Option<T> {
+        self.end(self.find(id)?, id, take)
     }
 
     /// How many connections there are, in any state.
@@ -140,7 +160,7 @@ impl<C> Table<C> {
     }
 
     /// Ends the life `id` of a slot, unless another call did so since it was found.
-    fn end(&self, slot: &Slot<C>, id: ConnectionId) -> Option<C> {
+    fn end<T>(&self, slot: &Slot<C>, id: ConnectionId, take: impl FnOnce(C) -> T) -> Option<T> {
         let mut place = slot.cold.lock();
         if !slot.record.is(id.generation(), id.shard()) {
             return None;
@@ -150,11 +170,8 @@ impl<C> Table<C> {
         let cold = place.take();
         drop(place);
         self.len.fetch_sub(1, Ordering::Relaxed);
-        // Retired before the generation wraps: the old handles of this slot stay unknown for ever.
-        if id.generation() != u32::MAX {
-            self.give_back(id.index());
-        }
-        cold
+        let _vacant = Vacant { table: self, id };
+        cold.map(take)
     }
 
     fn slot(&self, index: u32) -> Option<&Slot<C>> {
@@ -196,6 +213,21 @@ impl<C> Table<C> {
     }
 }
 
+/// Gives the slot of an ended life back when it is dropped, also by a panic.
+struct Vacant<'a, C> {
+    table: &'a Table<C>,
+    id: ConnectionId,
+}
+
+impl<C> Drop for Vacant<'_, C> {
+    fn drop(&mut self) {
+        // Retired before the generation wraps: the old handles of this slot stay unknown for ever.
+        if self.id.generation() != u32::MAX {
+            self.table.give_back(self.id.index());
+        }
+    }
+}
+
 impl<C> Slot<C> {
     fn new() -> Slot<C> {
         Slot { record: Record::new(), cold: Mutex::new(None) }
@@ -206,14 +238,28 @@ impl<C> Slot<C> {
         &self.record
     }
 
-    /// Takes the connection's lock; `None` when the connection ended meanwhile.
+    /// Takes the connection's lock; `None` when the connection ended meanwhile, or waits to be repaired.
     pub(crate) fn lock(&self, id: ConnectionId) -> Option<Guard<'_, C>> {
+        self.guard(id).filter(|guard| !guard.record.is_dirty())
+    }
+
+    /// Takes the lock of a connection that a panic left dirty; it counts as sound from here on. `None` for any other.
+    pub(crate) fn lock_dirty(&self, id: ConnectionId) -> Option<Guard<'_, C>> {
+        let guard = self.guard(id).filter(|guard| guard.record.is_dirty())?;
+        guard.record.call_sound();
+        Some(guard)
+    }
+
+    fn guard(&self, id: ConnectionId) -> Option<Guard<'_, C>> {
         let cold = self.cold.lock();
         if !self.record.is(id.generation(), id.shard()) {
             return None;
         }
         let cold = MutexGuard::try_map(cold, Option::as_mut).ok()?;
-        Some(Guard { id, record: &self.record, cold })
+        let guard = Guard { id, record: &self.record, cold, sound: Sound::now() };
+        #[cfg(any(test, feature = "test-panic"))]
+        dirty::inject::taken();
+        Some(guard)
     }
 }
 
@@ -259,6 +305,23 @@ impl<C> Guard<'_, C> {
     /// Names the message budget; fixed once the connection is live.
     pub(crate) fn assign_bucket(&self, bucket: u32) {
         self.record.assign_bucket(bucket);
+    }
+}
+
+impl<C> Guard<'_, C> {
+    fn spoil(&self) {
+        self.record.spoil(self.id.generation());
+        dirty::mark();
+    }
+}
+
+impl<C> Drop for Guard<'_, C> {
+    fn drop(&mut self) {
+        if self.sound.is_lost() {
+            self.spoil();
+        }
+        #[cfg(any(test, feature = "test-panic"))]
+        dirty::inject::let_go(|| self.spoil());
     }
 }
 
@@ -330,7 +393,7 @@ mod tests {
         }
         let snapshot = slot.record().read(id.generation()).unwrap();
         assert_eq!((snapshot.state(), snapshot.grant, snapshot.bucket), (State::Live, grant(2), 3));
-        assert_eq!(table.remove(id), Some(78));
+        assert_eq!(table.remove(id, |cold| cold), Some(78));
         assert_eq!(table.len(), 0);
     }
 
@@ -345,7 +408,7 @@ mod tests {
     fn stale_and_never_issued_handles_are_found_nowhere() {
         let table = table(3000);
         let id = insert(&table, 1);
-        assert_eq!(table.remove(id), Some(1));
+        assert_eq!(table.remove(id, |cold| cold), Some(1));
         let next = insert(&table, 2);
         assert_eq!(next.index(), id.index());
 
@@ -361,12 +424,12 @@ mod tests {
         ];
         for handle in never.into_iter().map(ConnectionId::from_u64).chain([id]) {
             assert!(table.find(handle).is_none(), "{handle:?}");
-            assert_eq!(table.remove(handle), None, "{handle:?}");
+            assert_eq!(table.remove(handle, |cold| cold), None, "{handle:?}");
         }
         let slot = table.find(next).unwrap();
         assert!(slot.lock(id).is_none(), "a slot found earlier does not open for the old handle");
         assert_eq!(slot.record().read(id.generation()), None);
-        assert_eq!(table.end(slot, id), None, "nor does it end the next life");
+        assert_eq!(table.end(slot, id, |cold| cold), None, "nor does it end the next life");
         assert_eq!(*slot.lock(next).unwrap(), 2);
     }
 
@@ -378,7 +441,7 @@ mod tests {
         let guard = table.find(id).unwrap().lock(id).unwrap();
         assert_eq!((guard.commit(grant(2)), guard.transition(State::Live)), (Err(State::Closing), Err(State::Closing)));
         drop(guard);
-        assert_eq!(table.remove(id), Some(1));
+        assert_eq!(table.remove(id, |cold| cold), Some(1));
     }
 
     #[test]
@@ -388,9 +451,53 @@ mod tests {
             let ids: Vec<_> = (0..capacity as u32).map(|n| insert(&table, n)).collect();
             assert_eq!(table.insert(0, State::Admitting, grant(0), 0, NOW), Err(Reason::ConnectionsFull));
             assert_eq!(table.len(), capacity);
-            assert_eq!(table.remove(ids[capacity / 2]), Some(capacity as u32 / 2));
+            assert_eq!(table.remove(ids[capacity / 2], |cold| cold), Some(capacity as u32 / 2));
             assert_eq!(insert(&table, 5).index(), ids[capacity / 2].index());
         }
+    }
+
+    #[test]
+    fn a_holder_that_panics_closes_the_connection_and_nobody_gets_its_lock_before_the_repair() {
+        let table = table(2);
+        let [lost, other] = [1, 2].map(|cold| insert(&table, cold));
+        let slot = table.find(lost).unwrap();
+        slot.lock(lost).unwrap().transition(State::Live).unwrap();
+        let seen = slot.record().read(lost.generation()).unwrap();
+        let died = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            *slot.lock(lost).unwrap() = 7;
+            let _guard = slot.lock(lost).unwrap();
+            panic!("as asked by the test");
+        }));
+        assert!(died.is_err() && !slot.record().confirm(&seen), "a message that is being decided is decided anew");
+        assert_eq!(slot.record().read(lost.generation()).unwrap().state(), State::Closing);
+        assert!(slot.lock(lost).is_none() && table.find(other).unwrap().lock_dirty(other).is_none());
+        assert_eq!(*slot.lock_dirty(lost).unwrap(), 7);
+        assert!(slot.lock_dirty(lost).is_none() && slot.lock(lost).is_some());
+        assert_eq!(slot.record().state(), State::Closing, "repaired, not revived");
+        slot.record().spoil(lost.generation());
+        assert_eq!(table.remove(lost, |cold| cold), Some(7), "its end needs no repair");
+        let next = insert(&table, 3);
+        assert!(next.index() == lost.index() && slot.lock(next).is_some(), "the next life is sound");
+    }
+
+    #[test]
+    fn free_slots_are_found_again_and_none_is_given_away_twice() {
+        let table = table(4);
+        let ids: Vec<_> = (0..3).map(|n| insert(&table, n)).collect();
+        table.remove(ids[1], |cold| cold).unwrap();
+        assert!(!table.rebuild_free());
+        table.free.spoil(|free| free.used.clear());
+        assert!(table.rebuild_free() && !table.rebuild_free());
+        let again = insert(&table, 5);
+        assert_eq!((again.index(), again.generation()), (ids[1].index(), ids[1].generation() + 1));
+        // One that was on its way to another connection when the list was made.
+        table.give_back(ids[0].index());
+        assert_eq!(insert(&table, 6).index(), 3);
+        assert_eq!(table.insert(0, State::Admitting, grant(0), 0, NOW), Err(Reason::ConnectionsFull));
+        let slot = table.find(ids[2]).unwrap();
+        let panics = std::panic::AssertUnwindSafe(|| table.remove(ids[2], |_| panic!("as asked by the test")));
+        assert!(std::panic::catch_unwind(panics).is_err() && !slot.record().is(ids[2].generation(), 0));
+        assert_eq!(insert(&table, 7).index(), ids[2].index(), "a slot comes back whatever panics");
     }
 
     #[test]
@@ -406,7 +513,7 @@ mod tests {
         let table = table(100);
         let ids: Vec<_> = (0..5).map(|n| insert(&table, n)).collect();
         for n in [3, 0, 4] {
-            table.remove(ids[n]).unwrap();
+            table.remove(ids[n], |cold| cold).unwrap();
         }
         let reused: Vec<_> = (0..4).map(|n| insert(&table, n).index()).collect();
         assert_eq!(reused, [3, 0, 4, 5]);
@@ -416,14 +523,14 @@ mod tests {
     fn a_slot_is_retired_before_its_generation_wraps() {
         let table = table(1);
         let id = insert(&table, 1);
-        table.remove(id).unwrap();
+        table.remove(id, |cold| cold).unwrap();
         // Lead the slot to its last life.
         let record = &table.slot(0).unwrap().record;
         record.open(u32::MAX - 1, 0, State::Admitting, grant(0), NOW.mono).unwrap();
         record.transition(State::Free).unwrap();
         let last = insert(&table, 2);
         assert_eq!(last.generation(), u32::MAX);
-        assert_eq!(table.remove(last), Some(2));
+        assert_eq!(table.remove(last, |cold| cold), Some(2));
         assert_eq!(table.insert(0, State::Admitting, grant(0), 0, NOW), Err(Reason::ConnectionsFull));
         assert!(table.find(last).is_none());
     }
@@ -444,7 +551,7 @@ mod tests {
         let table = table(5000);
         let ids: Vec<_> = (0..2500).map(|n| insert(&table, n)).collect();
         for id in ids.iter().step_by(2) {
-            table.remove(*id).unwrap();
+            table.remove(*id, |cold| cold).unwrap();
         }
         assert_eq!(table.extent(), 2500);
         let mut met = Vec::new();
@@ -464,7 +571,7 @@ mod tests {
             std::thread::scope(|scope| {
                 for _ in 0..3 {
                     scope.spawn(|| {
-                        if let Some(cold) = table.remove(id) {
+                        if let Some(cold) = table.remove(id, |cold| cold) {
                             assert_eq!(cold, round);
                             won.fetch_add(1, Ordering::Relaxed);
                         }
@@ -489,7 +596,7 @@ mod tests {
                         let slot = table.find(id).unwrap();
                         assert_eq!(slot.record().read(id.generation()).unwrap().grant, grant(mine));
                         assert_eq!(*slot.lock(id).unwrap(), mine);
-                        assert_eq!(table.remove(id), Some(mine));
+                        assert_eq!(table.remove(id, |cold| cold), Some(mine));
                         assert!(table.find(id).is_none());
                     }
                 });
@@ -542,7 +649,7 @@ mod tests {
                     },
                     Op::Remove(at) if !issued.is_empty() => {
                         let id = *at.get(&issued);
-                        prop_assert_eq!(table.remove(id), model.remove(&id).map(|(cold, _)| cold));
+                        prop_assert_eq!(table.remove(id, |cold| cold), model.remove(&id).map(|(cold, _)| cold));
                     }
                     Op::Write(at, value) if !issued.is_empty() => {
                         let id = *at.get(&issued);

@@ -53,8 +53,8 @@ pub(crate) fn go_live(
             guard.held_permissions.clear();
             return Err(refusal);
         }
-        if let Some(key) = guard.held.unauthenticated.take() {
-            engine.release_unauthenticated(key);
+        if let Some(held) = guard.held.unauthenticated.take() {
+            engine.release_unauthenticated(held);
         }
         // Whoever was told to hold waits for this, also after a first message.
         guard.pending.ready = waited;

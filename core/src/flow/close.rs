@@ -1,6 +1,6 @@
 //! This file answers: how does a connection end, and what does it give back?
 
-use crate::connection::{Cold, ConnectionId, Guard, Terminal};
+use crate::connection::{Cold, ConnectionId, Guard, Held, Terminal};
 use crate::decision::{Reason, Refusal};
 use crate::engine::Engine;
 use crate::flow::report;
@@ -27,21 +27,30 @@ pub(crate) fn close(
     } else if !guard.record().close(id.generation()) {
         return false;
     }
+    write_terminal(engine, id, guard, refusal, now);
+    report::closing(engine, id, guard, refusal, now);
+    true
+}
+
+/// Writes why a connection ends, which is `Closing` already, and has the server told.
+pub(crate) fn write_terminal(
+    engine: &Engine,
+    id: ConnectionId,
+    guard: &mut Guard<'_, Box<Cold>>,
+    refusal: Refusal,
+    now: Now,
+) {
     guard.terminal = Some(Terminal { refusal, decided: now.mono, handed_out: false });
     guard.pending.close = true;
     guard.credential = None;
     engine.schedule(id, now.mono.plus(LEAK_MS));
     engine.enqueue(id, guard);
-    report::closing(engine, id, guard, refusal, now);
-    true
 }
 
 /// The server closed its socket, whatever the state. Exactly one call gives everything back; later ones, and
 /// handles never issued, return false.
 pub(crate) fn closed(engine: &Engine, id: ConnectionId, now: Now) -> bool {
-    let Some(cold) = engine.table.remove(id) else { return false };
-    give_back(engine, id, cold, now);
-    true
+    engine.table.remove(id, |cold| give_back(engine, id, cold, false, now)).is_some()
 }
 
 /// Thirty seconds after we decided to close, the server has still not said `closed`.
@@ -49,30 +58,33 @@ pub(crate) fn reclaim_leaked(engine: &Engine, id: ConnectionId, decided: MonoTim
     if now.mono.since(decided) < LEAK_MS {
         return false;
     }
-    let Some(cold) = engine.table.remove(id) else { return false };
-    report::leaked(engine, id, &cold, now);
-    give_back(engine, id, cold, now);
-    true
+    engine.table.remove(id, |cold| give_back(engine, id, cold, true, now)).is_some()
 }
 
-fn give_back(engine: &Engine, id: ConnectionId, mut cold: Box<Cold>, now: Now) {
+/// Takes back what an ended connection held.
+fn give_back(engine: &Engine, id: ConnectionId, mut cold: Box<Cold>, leaked: bool, now: Now) {
+    let Held { address, unauthenticated, bucket, permission_set, index } = std::mem::take(&mut cold.held);
+    // The connection is gone, so nobody asks again: each goes back by itself, whatever panics before (RULES 43).
+    let _address = Finally(|| address.into_iter().for_each(|permit| engine.address_permits.release(permit)));
+    let _unauthenticated =
+        Finally(|| unauthenticated.into_iter().for_each(|held| engine.release_unauthenticated(held)));
+    let _index = Finally(|| index.iter().for_each(|key| engine.index.remove(*key, id)));
+    let _bucket = Finally(|| bucket.into_iter().for_each(|bucket| engine.rates.release(bucket)));
+    let _set = Finally(|| permission_set.into_iter().for_each(|set| engine.sets.release(set)));
+    if leaked {
+        report::leaked(engine, id, &cold, now);
+    }
     report::ended(engine, id, &mut cold, now);
     if let Some(shard) = engine.shard(id.shard()) {
         shard.cancel(id);
     }
-    if let Some(key) = cold.held.address.take() {
-        engine.address_permits.release(key);
-    }
-    if let Some(key) = cold.held.unauthenticated.take() {
-        engine.release_unauthenticated(key);
-    }
-    for key in cold.held.index.drain(..) {
-        engine.index.remove(key, id);
-    }
-    if let Some(bucket) = cold.held.bucket.take() {
-        engine.rates.release(bucket);
-    }
-    if let Some(set) = cold.held.permission_set.take() {
-        engine.sets.release(set);
+}
+
+/// Runs when it is dropped.
+struct Finally<F: FnMut()>(F);
+
+impl<F: FnMut()> Drop for Finally<F> {
+    fn drop(&mut self) {
+        (self.0)();
     }
 }

@@ -7,11 +7,11 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::config::{CredentialSource, KeysConfig};
-use crate::connection::{Cold, ConnectionId, Grant, PeerFacts, PendingCredential, State};
+use crate::connection::{Cold, ConnectionId, Grant, PeerFacts, PendingCredential, State, Unauthenticated};
 use crate::decision::{Reason, Refusal};
 use crate::engine::Engine;
 use crate::flow::{admit, answer, close, report};
-use crate::limit::Fingerprint;
+use crate::limit::{Fingerprint, Taken};
 use crate::lookup::{Purpose, Question};
 use crate::request::{
     ClientAddress, Credential, CredentialKind, Upgrade, find_client_address, find_credential, require_origin,
@@ -123,24 +123,16 @@ fn admit_address<'e>(
     if let Some(retry) = engine.brute_force.find_block(key, now.mono) {
         return Err(Refusal::after(Reason::Blocked, retry));
     }
-    match engine.address_permits.admit(key, rules.config.limits.connections_per_address) {
-        Ok(()) => Ok(AddressPermit { engine, key: Some(key) }),
+    match engine.address_permits.take(key, rules.config.limits.connections_per_address) {
+        Ok(taken) => Ok(AddressPermit { key, taken: Some(taken) }),
         Err(_) => Err(Refusal::after(Reason::AddressConnections, 1_000)),
     }
 }
 
-/// A permit that goes back by itself unless a connection takes it over.
+/// The permit of an address, until a connection takes it over.
 struct AddressPermit<'e> {
-    engine: &'e Engine,
-    key: Option<Fingerprint>,
-}
-
-impl Drop for AddressPermit<'_> {
-    fn drop(&mut self) {
-        if let Some(key) = self.key.take() {
-            self.engine.address_permits.release(key);
-        }
-    }
+    key: Fingerprint,
+    taken: Option<Taken<'e>>,
 }
 
 /// A request that passed everything but its credential.
@@ -210,22 +202,14 @@ impl Newcomer<'_, '_> {
     /// A connection in the pool of those that are not authenticated, which has bounds of its own (RULES 14).
     fn insert_unauthenticated(self, state: State) -> Result<ConnectionId, Refusal> {
         let (engine, rules) = (self.engine, self.rules);
-        let Some(key) = self.permit.key else { return Err(Reason::FaultInternal.into()) };
-        engine.admit_unauthenticated(rules, key)?;
-        match self.insert(state) {
-            Ok(id) => {
-                if let Some(slot) = engine.table.find(id)
-                    && let Some(mut guard) = slot.lock(id)
-                {
-                    guard.held.unauthenticated = Some(key);
-                }
-                Ok(id)
-            }
-            Err(refusal) => {
-                engine.release_unauthenticated(key);
-                Err(refusal)
-            }
+        let (everyone, address) = engine.admit_unauthenticated(rules, self.permit.key)?;
+        let id = self.insert(state)?;
+        if let Some(slot) = engine.table.find(id)
+            && let Some(mut guard) = slot.lock(id)
+        {
+            guard.held.unauthenticated = Some(Unauthenticated { everyone: everyone.keep(), address: address.keep() });
         }
+        Ok(id)
     }
 
     fn insert(self, state: State) -> Result<ConnectionId, Refusal> {
@@ -244,7 +228,7 @@ impl Newcomer<'_, '_> {
         if let Some(slot) = self.engine.table.find(id)
             && let Some(mut guard) = slot.lock(id)
         {
-            guard.held.address = self.permit.key.take();
+            guard.held.address = self.permit.taken.take().map(Taken::keep);
         }
         self.engine.schedule(id, authenticate_by);
         Ok(id)

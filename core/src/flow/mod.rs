@@ -5,6 +5,10 @@ pub(crate) mod answer;
 pub(crate) mod close;
 pub(crate) mod delivery;
 pub(crate) mod due;
+pub(crate) mod fault;
+#[cfg(not(loom))]
+#[cfg(test)]
+mod fault_panics;
 pub(crate) mod handshake;
 pub(crate) mod message;
 pub(crate) mod permissions;

@@ -69,10 +69,12 @@ pub(crate) fn poll(
     let outbox = engine.shard(shard).ok_or(Reason::MisuseArgument)?;
     let alone = outbox.begin_poll()?;
     let mut due_ids = Vec::new();
+    let serving = outbox.serving();
     let more_due = outbox.take_due(now.mono, DUE_A_POLL, &mut due_ids);
     for id in due_ids {
         due::serve(engine, rules, id, now);
     }
+    drop(serving);
     let mut ready = Vec::new();
     let full = events.len().saturating_add(max);
     while events.len() < full {
@@ -97,6 +99,7 @@ pub(crate) fn poll(
 pub(crate) fn advance(engine: &Engine, rules: &Rules, shard: u8, now: Now, budget: usize) {
     let Some(outbox) = engine.shard(shard) else { return };
     let mut due_ids = Vec::new();
+    let _serving = outbox.serving();
     outbox.take_due(now.mono, budget, &mut due_ids);
     for id in due_ids {
         due::serve(engine, rules, id, now);

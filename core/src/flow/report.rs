@@ -155,6 +155,20 @@ pub(crate) fn keys_loaded(engine: &Engine, issuer: &str, good: bool, now: Now) {
     engine.audit.push(event);
 }
 
+/// A thread panicked while it held a lock; the detail says what was repaired.
+pub(crate) fn fault(engine: &Engine, detail: &'static str, now: Now) {
+    let mut event = AuditEvent::new(AuditKind::Fault, now.wall);
+    event.detail = Some(detail);
+    engine.audit.push(event);
+}
+
+/// The same where it was the lock of one connection.
+pub(crate) fn connection_fault(engine: &Engine, id: ConnectionId, cold: &Cold, now: Now) {
+    let mut event = of_connection(AuditKind::Fault, id, cold, now);
+    event.detail = Some("a call panicked in the middle of this connection: it was closed");
+    engine.audit.push(event);
+}
+
 pub(crate) fn reloaded(engine: &Engine, now: Now) {
     engine.audit.push(AuditEvent::new(AuditKind::Reloaded, now.wall));
 }

@@ -142,7 +142,7 @@ fn close_folded(engine: &Engine, now: Now) -> usize {
 }
 
 /// A rule lives as long as what it kills.
-fn reach(engine: &Engine, rules: &Rules, now: Now) -> Reach {
+pub(crate) fn reach(engine: &Engine, rules: &Rules, now: Now) -> Reach {
     let issuers = &rules.config.issuers;
     let longest = issuers.iter().map(|issuer| issuer.max_lifetime_ms).max().unwrap_or(0);
     let leeway = issuers.iter().map(|issuer| issuer.leeway_ms).max().unwrap_or(0);
@@ -158,7 +158,7 @@ fn reach(engine: &Engine, rules: &Rules, now: Now) -> Reach {
 }
 
 /// Every connection, for the rare walks.
-fn all(engine: &Engine) -> Vec<ConnectionId> {
+pub(crate) fn all(engine: &Engine) -> Vec<ConnectionId> {
     let mut ids = Vec::with_capacity(engine.table.len());
     engine.table.for_each(0..engine.table.extent(), |id, _| ids.push(id));
     ids

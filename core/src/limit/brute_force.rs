@@ -8,11 +8,10 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use parking_lot::Mutex;
-
 use super::hash::{Fingerprint, Uniform, give_back};
 use crate::config::BruteForceConfig;
 use crate::decision::{Class, Reason};
+use crate::dirty::Lock;
 use crate::time::MonoTime;
 
 const SHARDS: usize = 16;
@@ -87,9 +86,9 @@ pub(crate) struct Block {
 /// force. When all room is taken by such, newcomers share one entry, which alerts and never blocks: whoever
 /// owns a million addresses must not be able to lock out everybody else.
 pub(crate) struct BruteForce {
-    shards: [Mutex<Shard>; SHARDS],
-    shared: Mutex<Entry>,
-    cap: Mutex<Cap>,
+    shards: [Lock<Shard>; SHARDS],
+    shared: Lock<Entry>,
+    cap: Lock<Cap>,
     tracked: AtomicUsize,
     capacity: usize,
 }
@@ -127,8 +126,8 @@ impl BruteForce {
     pub(crate) fn new(capacity: usize) -> BruteForce {
         BruteForce {
             shards: Default::default(),
-            shared: Mutex::new(Entry::default()),
-            cap: Mutex::new(Cap::default()),
+            shared: Lock::new(Entry::default()),
+            cap: Lock::new(Cap::default()),
             tracked: AtomicUsize::new(0),
             capacity,
         }
@@ -161,6 +160,27 @@ impl BruteForce {
         let shard = self.shards.get(key.bucket(SHARDS))?.lock();
         let until = shard.entries.get(&key)?.blocked_until;
         until.checked_sub(now.0).filter(|left| *left > 0)
+    }
+
+    /// Files what was left dirty again: who failed how often, and is blocked, stays. True if anything was.
+    pub(crate) fn rebuild(&self) -> bool {
+        // Numbers, each of which may be one off.
+        let counted = self.shared.repair(|_| ()) | self.cap.repair(|_| ());
+        if !self.shards.iter().any(Lock::is_dirty) {
+            return counted;
+        }
+        // All at once, so that nothing moves while it is counted.
+        let mut shards = self.shards.each_ref().map(Lock::lock);
+        for (shard, lock) in shards.iter_mut().zip(&self.shards) {
+            if lock.is_dirty() {
+                shard.repair(|shard| {
+                    shard.due = shard.entries.iter().map(|(key, entry)| Reverse((entry.stale_at(), *key))).collect();
+                });
+            }
+        }
+        let tracked = shards.iter().fold(0usize, |sum, shard| sum.saturating_add(shard.entries.len()));
+        self.tracked.store(tracked, Ordering::Relaxed);
+        true
     }
 
     /// Addresses tracked at present.
@@ -381,6 +401,33 @@ mod tests {
         assert_eq!(shared, [Alert { count: 11, shared: true, suppressed: 0 }]);
         assert!((0..3).all(|n| table.find_block(key(n), MonoTime(11)).is_some()));
         assert_eq!(table.tracked(), 3);
+    }
+
+    #[test]
+    fn a_rebuild_forgets_no_block_and_counts_the_rest_again() {
+        let table = BruteForce::new(3);
+        let config = config(Some(0));
+        for n in 0..3 {
+            table.record(key(n), true, &config, MonoTime(0));
+        }
+        assert!(!table.rebuild());
+        let shard = &table.shards[key(0).bucket(16)];
+        shard.spoil(|shard| shard.due.clear());
+        table.shared.spoil(|_| ());
+        table.cap.spoil(|_| ());
+        table.tracked.fetch_add(7, std::sync::atomic::Ordering::Relaxed);
+        assert!(table.rebuild() && !table.rebuild());
+        assert_eq!(table.tracked(), 3);
+        assert!((0..3).all(|n| table.find_block(key(n), MonoTime(1)).is_some()));
+        let later = MonoTime(10 * WINDOW);
+        (0..3).for_each(|n| done_with(&table, key(n), &config, later));
+        assert_eq!(table.tracked(), 3, "what was filed again is forgotten when its time is over");
+    }
+
+    /// One more failure of the address after its last ones are over.
+    fn done_with(table: &BruteForce, key: Fingerprint, config: &BruteForceConfig, at: MonoTime) {
+        assert_eq!(table.find_block(key, at), None);
+        assert!(table.record(key, true, config, at).block.is_some());
     }
 
     #[test]

@@ -10,5 +10,5 @@ pub(crate) mod rate;
 
 pub(crate) use brute_force::{BruteForce, counts_as_guess, counts_as_refusal};
 pub(crate) use hash::{Fingerprint, Fingerprinter};
-pub(crate) use permit::Permits;
+pub(crate) use permit::{Permit, Permits, Taken};
 pub(crate) use rate::{BucketId, Budget, Gcra, RateTable};

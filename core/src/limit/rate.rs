@@ -9,10 +9,9 @@ use std::collections::{BinaryHeap, HashMap};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::Mutex;
-
 use super::hash::{Fingerprint, Uniform, give_back};
 use crate::config::RateConfig;
+use crate::dirty::Lock;
 use crate::time::MonoTime;
 
 /// Buckets in one allocation: 64 KiB.
@@ -122,7 +121,7 @@ pub(crate) struct RateTable {
     overflow: Bucket,
     chunks: Box<[OnceLock<Box<[Bucket]>>]>,
     capacity: u32,
-    index: Mutex<Index>,
+    index: Lock<Index>,
 }
 
 #[derive(Default)]
@@ -150,7 +149,7 @@ impl RateTable {
             overflow: Bucket::default(),
             chunks: (0..chunks).map(|_| OnceLock::new()).collect(),
             capacity,
-            index: Mutex::new(Index::default()),
+            index: Lock::new(Index::default()),
         }
     }
 
@@ -226,6 +225,29 @@ impl RateTable {
                 Err(moved) => tat = moved,
             }
         }
+    }
+
+    /// Makes what was left dirty again from the buckets and their holders. No budget is forgotten. True if it was.
+    pub(crate) fn rebuild(&self) -> bool {
+        self.index.repair(|index| {
+            let Index { by_name, slots, free, idle } = index;
+            by_name.clear();
+            free.clear();
+            idle.clear();
+            // Holders first: where a bucket was given up, another may have its name by now.
+            for held in [true, false] {
+                let such = (1u32..).zip(slots.iter_mut()).filter(|(_, slot)| (slot.holders > 0) == held);
+                for (id, slot) in such {
+                    let named = *by_name.entry(slot.name).or_insert(id) == id;
+                    slot.queued = !held && named;
+                    if slot.queued {
+                        idle.push(Reverse((self.bucket(BucketId(id)).full_at(), id)));
+                    } else if !held {
+                        free.push(id);
+                    }
+                }
+            }
+        })
     }
 
     /// Subjects tracked at present.
@@ -322,6 +344,33 @@ mod tests {
         assert_eq!(spend(&table, id, 1, &default(), 605), Ok(()));
         assert_eq!(spend(&table, id, 3, &default(), 605), Err(1_800));
         assert_eq!(spend(&table, id, 3, &default(), 2_405), Ok(()));
+    }
+
+    #[test]
+    fn a_rebuild_forgets_no_budget_and_no_holder() {
+        let table = RateTable::new(2);
+        let held = table.acquire(name(1), MonoTime(0));
+        let idle = table.acquire(name(2), MonoTime(0));
+        for id in [held, idle] {
+            assert_eq!(spend(&table, id, 20, &default(), 0), Ok(()));
+        }
+        table.release(idle);
+        assert!(!table.rebuild());
+        table.index.spoil(|index| {
+            index.by_name.clear();
+            index.idle.clear();
+            index.free = vec![held.index(), held.index()];
+        });
+        assert!(table.rebuild() && !table.rebuild());
+        assert_eq!(table.acquire(name(3), MonoTime(0)), BucketId::OVERFLOW, "neither is free");
+        assert_eq!((table.acquire(name(1), MonoTime(0)), table.acquire(name(2), MonoTime(0))), (held, idle));
+        assert!(spend(&table, held, 1, &default(), 5).is_err() && spend(&table, idle, 1, &default(), 5).is_err());
+        (0..2).for_each(|_| table.release(held));
+        table.release(idle);
+        let full = MonoTime(60_000);
+        assert_ne!(table.acquire(name(4), full), BucketId::OVERFLOW, "once full and free, they are given away");
+        assert_ne!(table.acquire(name(5), full), BucketId::OVERFLOW);
+        assert_eq!(table.tracked(), 2);
     }
 
     #[test]

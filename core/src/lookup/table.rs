@@ -2,9 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-use parking_lot::Mutex;
-
 use crate::connection::ConnectionId;
+use crate::dirty::Lock;
 use crate::limit::Fingerprint;
 use crate::limit::hash::Uniform;
 use crate::lookup::{Answerer, Lookup, LookupId, Question};
@@ -40,7 +39,7 @@ pub(crate) struct Waiter {
 /// The questions that are out. One lock, taken only where a lookup is needed.
 #[derive(Debug)]
 pub(crate) struct Lookups {
-    inner: Mutex<Inner>,
+    inner: Lock<Inner>,
 }
 
 #[derive(Debug, Default)]
@@ -65,7 +64,7 @@ struct Out {
 
 impl Lookups {
     pub(crate) fn new() -> Lookups {
-        Lookups { inner: Mutex::new(Inner::default()) }
+        Lookups { inner: Lock::new(Inner::default()) }
     }
 
     /// Asks, or joins the same question that is already out. `None` when too much is out already.
@@ -148,6 +147,12 @@ impl Lookups {
         Some((out.lookup.question, out.waiters))
     }
 
+    /// Forgets every question where they were left dirty, and never a number: no late answer meets a new question.
+    /// True if they were; who waits must be told.
+    pub(crate) fn rebuild(&self) -> bool {
+        self.inner.repair(|inner| *inner = Inner { next: inner.next, ..Inner::default() })
+    }
+
     /// How many are out.
     pub(crate) fn len(&self) -> usize {
         self.inner.lock().out.len()
@@ -206,6 +211,20 @@ mod tests {
         assert_eq!(waiters, vec![waiter(1), waiter(2)]);
         assert!(lookups.end(first, MonoTime(2)).is_none());
         assert_ne!(lookups.ask(key, question, waiter(3), MonoTime(3)), Some(first));
+    }
+
+    #[test]
+    fn a_rebuild_forgets_the_questions_and_no_number() {
+        let lookups = Lookups::new();
+        let key = Fingerprint::from_u128(1);
+        let first = lookups.ask(key, question, waiter(1), MonoTime(0)).unwrap();
+        assert!(!lookups.rebuild());
+        lookups.inner.spoil(|inner| inner.by_key.clear());
+        assert!(lookups.rebuild() && !lookups.rebuild());
+        assert_eq!((lookups.len(), lookups.take(Answerer::Anyone, 9, MonoTime(1)).len()), (0, 0));
+        let second = lookups.ask(key, question, waiter(2), MonoTime(1)).unwrap();
+        assert!(lookups.end(first, MonoTime(2)).is_none() && first != second, "the late answer meets no new question");
+        assert!(lookups.end(second, MonoTime(2)).is_some());
     }
 
     #[test]

@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::Mutex;
-
+use crate::dirty::Lock;
 use crate::policy::compile::{Bitmap, TypeId};
 
 /// Sets in one chunk: 32 KiB of bitmaps, made when the first of them is needed and never moved.
@@ -24,9 +23,12 @@ const CHUNK: usize = 256;
 #[derive(Debug)]
 pub(crate) struct PermissionSets {
     chunks: Box<[OnceLock<Box<[Bits]>>]>,
-    book: Mutex<Book>,
+    book: Lock<Book>,
     capacity: usize,
 }
+
+/// What a number without holders permits.
+const NOTHING: Bitmap = Bitmap([0; 16]);
 
 #[derive(Debug, Default)]
 struct Bits([AtomicU64; 16]);
@@ -51,7 +53,7 @@ impl PermissionSets {
     pub(crate) fn new(capacity: usize) -> PermissionSets {
         let capacity = capacity.min(usize::try_from(u32::MAX).unwrap_or(usize::MAX));
         let chunks = (0..capacity.div_ceil(CHUNK)).map(|_| OnceLock::new()).collect();
-        PermissionSets { chunks, book: Mutex::default(), capacity }
+        PermissionSets { chunks, book: Lock::default(), capacity }
     }
 
     /// The number of this bitmap under this policy epoch, held once more until [`release`](Self::release).
@@ -94,7 +96,7 @@ impl PermissionSets {
             book.known.remove(&key);
             book.free.push_back(set_id);
             // Nobody should look any more; who does is told no.
-            self.store(set_id, &Bitmap::default());
+            self.store(set_id, &NOTHING);
         }
     }
 
@@ -108,6 +110,24 @@ impl PermissionSets {
     pub(crate) fn allows(&self, set_id: u32, type_id: TypeId) -> bool {
         let word = self.find(set_id).and_then(|bits| bits.0.get(type_id.word()));
         word.is_some_and(|word| word.load(Ordering::Acquire) & type_id.bit() != 0)
+    }
+
+    /// Makes what was left dirty again from the holders of each number: the other two and the bitmaps follow from
+    /// them. A hold that nobody knows of stays, so that no number is handed out that a record names. True if it was.
+    pub(crate) fn rebuild(&self) -> bool {
+        self.book.repair(|book| {
+            book.known.clear();
+            book.free.clear();
+            for (id, entry) in (0u32..).zip(&book.entries) {
+                let held = entry.holders > 0;
+                self.store(id, if held { &entry.key.1 } else { &NOTHING });
+                if held {
+                    book.known.insert(entry.key, id);
+                } else {
+                    book.free.push_back(id);
+                }
+            }
+        })
     }
 
     /// How many different sets are held.
@@ -193,6 +213,26 @@ mod tests {
         assert_eq!(sets.intern(1, &bitmap(&[2])), Some(id));
         assert!(sets.allows(id, TypeId(2)) && !sets.allows(id, TypeId(1)), "nothing of the old owner is left");
         assert_eq!(sets.len(), 1);
+    }
+
+    #[test]
+    fn a_rebuild_follows_the_holders_and_recycles_nothing_that_is_held() {
+        let sets = PermissionSets::new(3);
+        let held = sets.intern(1, &bitmap(&[1])).unwrap();
+        let free = sets.intern(1, &bitmap(&[2])).unwrap();
+        sets.release(free);
+        assert!(!sets.rebuild());
+        sets.book.spoil(|book| {
+            book.known.clear();
+            book.free = [held, held].into();
+        });
+        // Half written: what the number permitted before is not what it permits now.
+        sets.store(held, &bitmap(&[9]));
+        sets.store(free, &bitmap(&[9]));
+        assert!(sets.rebuild() && !sets.rebuild());
+        assert!(sets.allows(held, TypeId(1)) && !sets.allows(held, TypeId(9)) && !sets.allows(free, TypeId(9)));
+        assert_eq!((sets.intern(1, &bitmap(&[1])), sets.intern(1, &bitmap(&[3]))), (Some(held), Some(free)));
+        assert!(sets.allows(held, TypeId(1)) && sets.allows(free, TypeId(3)));
     }
 
     #[test]

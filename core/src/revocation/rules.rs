@@ -145,6 +145,16 @@ impl Rules {
         self.issuers.entry(issuer).and_modify(|old| old.join(cut, now)).or_insert(cut);
     }
 
+    pub(super) fn cut_everything(&mut self, cut: CutOff, now: Now) {
+        self.everything.get_or_insert(cut).join(cut, now);
+    }
+
+    /// Makes the queue of what may be over from the entries.
+    pub(super) fn file_anew(&mut self) {
+        let named = self.named.iter().map(|(name, named)| Reverse((named.cut.end(), *name)));
+        self.due = named.chain(self.subjects.iter().map(|(name, entry)| Reverse((entry.cut.end(), *name)))).collect();
+    }
+
     /// Removes at most `most` entries that are over.
     pub(super) fn remove_over(&mut self, most: usize, now: Now) {
         // Never more than there are, since some are filed again.
@@ -172,7 +182,8 @@ impl Rules {
         }
     }
 
-    /// Brings every map back under its bound. Folding goes an eighth further than it must, so that its cost,
+    /// Brings every map back under its bound. INVARIANT: what stands for a rule is there before the rule goes, so a
+    /// panic in between forgets no revocation. Folding goes an eighth further than it must, so that its cost,
     /// one walk over the table, is spread over many revocations.
     pub(super) fn fold(&mut self, max_rules: usize, now: Now, folded: &mut Folded) {
         if self.keys.len() > MAX_KEY_RULES {
@@ -192,9 +203,9 @@ impl Rules {
         }
         if self.issuers.len() > MAX_ISSUERS {
             folded.into_all = folded.into_all.saturating_add(self.issuers.len());
-            for (_, cut) in self.issuers.drain() {
-                self.everything.get_or_insert(cut).join(cut, now);
-            }
+            let cuts: Vec<CutOff> = self.issuers.values().copied().collect();
+            cuts.into_iter().for_each(|cut| self.cut_everything(cut, now));
+            self.issuers.clear();
         }
         self.everything = self.everything.filter(|cut| !cut.is_over(now));
     }
@@ -215,8 +226,11 @@ impl Rules {
                 return;
             }
             for name in names {
-                let Some(named) = self.named.remove(&name) else { continue };
-                self.cut_subject(subject, named.issuer, named.cut, now);
+                let Some((issuer, cut)) = self.named.get(&name).map(|named| (named.issuer, named.cut)) else {
+                    continue;
+                };
+                self.cut_subject(subject, issuer, cut, now);
+                self.named.remove(&name);
                 folded.into_subjects = folded.into_subjects.saturating_add(1);
             }
         }
@@ -230,9 +244,9 @@ impl Rules {
         all.sort_unstable_by_key(|(name, _, cut)| (cut.barred_until, cut.issued_before, cut.until, *name));
         let surplus = self.len().saturating_sub(target);
         for (name, issuer, cut) in all.into_iter().take(surplus) {
+            self.cut_issuer(issuer, cut, now);
             self.named.remove(&name);
             self.subjects.remove(&name);
-            self.cut_issuer(issuer, cut, now);
             folded.into_issuers = folded.into_issuers.saturating_add(1);
         }
     }
@@ -243,8 +257,10 @@ impl Rules {
             return;
         }
         folded.into_issuers = folded.into_issuers.saturating_add(self.keys.len());
-        for (_, key) in std::mem::take(&mut self.keys) {
-            self.cut_issuer(key.issuer, CutOff::new(ALWAYS, key.until), now);
+        let keys: Vec<(Fingerprint, Until)> = self.keys.values().map(|key| (key.issuer, key.until)).collect();
+        for (issuer, until) in keys {
+            self.cut_issuer(issuer, CutOff::new(ALWAYS, until), now);
         }
+        self.keys.clear();
     }
 }

@@ -5,4 +5,4 @@ mod shard;
 mod sparse;
 mod wheel;
 
-pub(crate) use shard::Shard;
+pub(crate) use shard::{Lost, Shard};

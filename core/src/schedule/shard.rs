@@ -7,7 +7,8 @@
 //! ready; `finish`; make the descriptor readable if it says so; sleep until its deadline. Between `begin_poll` and
 //! `finish` nothing wakes, as `finish` reports all that has come by then.
 
-use parking_lot::Mutex;
+use crate::dirty::{Lock, Sound, mark};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::ready::ReadyList;
 use super::wheel::Wheel;
@@ -22,7 +23,29 @@ use crate::time::MonoTime;
 #[derive(Debug)]
 pub(crate) struct Shard {
     number: u8,
-    inner: Mutex<Inner>,
+    inner: Lock<Inner>,
+    /// Connections were taken as due and not served.
+    unserved: AtomicBool,
+}
+
+/// Connections taken as due are being served. Dropped by a panic, those not served yet are lost from the wheel, and the
+/// shard says so.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Serving<'a> {
+    shard: &'a Shard,
+    sound: Sound,
+}
+
+/// What of a shard must be filed again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lost {
+    /// Nothing.
+    Nothing,
+    /// Deadlines of some connections.
+    Deadlines,
+    /// Whatever waited; the shard was left dirty and is empty now.
+    Everything,
 }
 
 /// One poll of a shard; there is at most one at a time. Dropped without `finish`, as after a panic, it ends the poll
@@ -31,6 +54,7 @@ pub(crate) struct Shard {
 #[must_use]
 pub(crate) struct Poll<'a> {
     shard: &'a Shard,
+    begun: bool,
 }
 
 /// What the poller is left with.
@@ -58,15 +82,7 @@ struct Inner {
 impl Shard {
     /// An empty shard.
     pub(crate) fn new(number: u8, now: MonoTime) -> Shard {
-        let inner = Inner {
-            wheel: Wheel::new(now),
-            ready: ReadyList::default(),
-            due_waits: false,
-            polling: false,
-            woken: false,
-            told: MonoTime::NEVER,
-        };
-        Shard { number, inner: Mutex::new(inner) }
+        Shard { number, inner: Lock::new(Inner::new(now)), unserved: AtomicBool::new(false) }
     }
 
     /// Sets the one deadline of a connection; `NEVER` takes it out. True: wake the poller.
@@ -110,6 +126,23 @@ impl Shard {
         ready.extend(taken.map(|(index, generation)| ConnectionId::new(self.number, index, generation)));
     }
 
+    /// Kept while what [`take_due`](Self::take_due) gave is served.
+    pub(crate) fn serving(&self) -> Serving<'_> {
+        Serving { shard: self, sound: Sound::now() }
+    }
+
+    /// What a panic lost. A shard that was left dirty is emptied; its connections must be filed again.
+    pub(crate) fn rebuild(&self, now: MonoTime) -> Lost {
+        let unserved = self.unserved.swap(false, Ordering::SeqCst);
+        // The poll that may be running ends by itself.
+        let dirty = self.inner.repair(|inner| *inner = Inner { polling: inner.polling, ..Inner::new(now) });
+        match (dirty, unserved) {
+            (true, _) => Lost::Everything,
+            (false, true) => Lost::Deadlines,
+            (false, false) => Lost::Nothing,
+        }
+    }
+
     /// When the wheel must be looked at next; never later than the nearest deadline. `NEVER` without one.
     pub(crate) fn next_deadline(&self) -> MonoTime {
         self.inner.lock().next_deadline()
@@ -121,12 +154,16 @@ impl Shard {
     ///
     /// `MisuseBusy` while another poll runs (RULES 39); the descriptor must then not be cleared.
     pub(crate) fn begin_poll(&self) -> Result<Poll<'_>, Reason> {
+        // Made first, so that a panic from here on ends the poll.
+        let mut poll = Poll { shard: self, begun: false };
         let mut inner = self.inner.lock();
         if inner.polling {
             return Err(Reason::MisuseBusy);
         }
         inner.polling = true;
-        Ok(Poll { shard: self })
+        poll.begun = true;
+        drop(inner);
+        Ok(poll)
     }
 }
 
@@ -147,6 +184,9 @@ impl Poll<'_> {
 
 impl Drop for Poll<'_> {
     fn drop(&mut self) {
+        if !self.begun {
+            return;
+        }
         let mut inner = self.shard.inner.lock();
         inner.polling = false;
         inner.woken = false;
@@ -155,7 +195,27 @@ impl Drop for Poll<'_> {
     }
 }
 
+impl Drop for Serving<'_> {
+    fn drop(&mut self) {
+        if self.sound.is_lost() {
+            self.shard.unserved.store(true, Ordering::SeqCst);
+            mark();
+        }
+    }
+}
+
 impl Inner {
+    fn new(now: MonoTime) -> Inner {
+        Inner {
+            wheel: Wheel::new(now),
+            ready: ReadyList::default(),
+            due_waits: false,
+            polling: false,
+            woken: false,
+            told: MonoTime::NEVER,
+        }
+    }
+
     /// Whether news must wake the poller: not while it polls, and not twice.
     fn wake(&mut self) -> bool {
         let wake = !self.polling && !self.woken;
@@ -199,6 +259,27 @@ mod tests {
         assert!(shard.enqueue(id(3)));
         assert!(!shard.schedule(id(5), MonoTime(1000)));
         assert_eq!(poll(&shard, 1000), (vec![id(5)], vec![id(3)], ASLEEP));
+    }
+
+    #[test]
+    fn a_shard_left_dirty_is_emptied_and_one_whose_due_were_not_served_says_so() {
+        let shard = shard();
+        assert_eq!(shard.rebuild(MonoTime(1000)), Lost::Nothing);
+        let died = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let _serving = shard.serving();
+            panic!("as asked by the test");
+        }));
+        assert!(died.is_err());
+        assert_eq!((shard.rebuild(MonoTime(1000)), shard.rebuild(MonoTime(1000))), (Lost::Deadlines, Lost::Nothing));
+        drop(shard.serving());
+        assert!(shard.enqueue(id(3)) && !shard.schedule(id(5), MonoTime(1000)));
+        let polling = shard.begin_poll().unwrap();
+        shard.inner.spoil(|inner| inner.woken = true);
+        assert_eq!(shard.rebuild(MonoTime(1000)), Lost::Everything);
+        assert_eq!(shard.begin_poll().err(), Some(Reason::MisuseBusy), "a poll that runs still runs");
+        assert_eq!(polling.finish(), ASLEEP);
+        assert!(shard.enqueue(id(3)), "the next news wakes");
+        assert_eq!(poll(&shard, 1000), (vec![], vec![id(3)], ASLEEP));
     }
 
     #[test]
