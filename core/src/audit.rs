@@ -4,6 +4,7 @@
 //! queue of them. What a peer merely said stands in [`UnverifiedText`], which cannot break a line, a terminal or
 //! a parser; what was verified stands in plain fields.
 
+mod alarms;
 mod queue;
 mod refusals;
 mod text;
@@ -12,6 +13,7 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+pub(crate) use self::alarms::Alarms;
 pub(crate) use self::queue::AuditQueue;
 pub(crate) use self::refusals::Refusals;
 use self::text::{write_json_string, write_time};
@@ -48,6 +50,8 @@ pub enum AuditKind {
     AlertBruteForce,
     /// One address was blocked; carries the count.
     Blocked,
+    /// A source does not take our own credentials; its users wait until that is put right.
+    AlertCredentialsRejected,
     /// The server never said that a connection we ended is gone.
     ConnectionLeaked,
     /// Keys of an issuer were replaced; carries their number.
@@ -78,6 +82,7 @@ impl AuditKind {
             AuditKind::PermissionsChanged => "permissions_changed",
             AuditKind::AlertBruteForce => "alert_brute_force",
             AuditKind::Blocked => "blocked",
+            AuditKind::AlertCredentialsRejected => "alert_credentials_rejected",
             AuditKind::ConnectionLeaked => "connection_leaked",
             AuditKind::KeysLoaded => "keys_loaded",
             AuditKind::Reloaded => "reloaded",
@@ -210,6 +215,7 @@ impl AuditEvent {
             | AuditKind::Revoked
             | AuditKind::AlertBruteForce
             | AuditKind::Blocked
+            | AuditKind::AlertCredentialsRejected
             | AuditKind::ConnectionLeaked
             | AuditKind::LimitAlarm
             | AuditKind::Fault

@@ -6,7 +6,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use crate::audit::{AuditEvent, AuditQueue};
+use crate::audit::{Alarms, AuditEvent, AuditQueue};
+use crate::cache::Verdicts;
 use crate::config::{Config, ConfigProblem};
 use crate::connection::{Cold, ConnectionId, Guard, Index, PermissionDiff, State, Table};
 use crate::decision::{Delivered, Reason, Refusal, Withheld};
@@ -54,6 +55,8 @@ pub struct Engine {
     /// The latest end of any credential admitted so far, in wall milliseconds: a revocation outlives it.
     pub(crate) latest_expiry: AtomicU64,
     pub(crate) lookups: Lookups,
+    pub(crate) verdicts: Verdicts,
+    pub(crate) alarms: Alarms,
     pub(crate) audit: AuditQueue,
     pub(crate) metrics: Metrics,
     waker: Waker,
@@ -89,6 +92,8 @@ impl Engine {
             revocations: RevocationTable::new(seed.derive("revocations"), revocation.max_rules),
             latest_expiry: AtomicU64::new(0),
             lookups: Lookups::new(),
+            verdicts: Verdicts::new(),
+            alarms: Alarms::default(),
             audit: AuditQueue::new(audit.max_events),
             metrics: Metrics::new(),
             waker,

@@ -62,6 +62,7 @@
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects, reason = "a test that overflows fails, as it should"))]
 
 pub mod audit;
+mod cache;
 pub mod config;
 mod connection;
 mod decision;

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 
-use crate::config::Config;
+use crate::config::{Config, IssuerConfig};
 use crate::keys::{Issuer, Issuers};
 use crate::limit::Gcra;
 use crate::policy::Policy;
@@ -29,6 +29,8 @@ pub(crate) struct Rules {
     pub(crate) issuers: Issuers,
     pub(crate) message_rate: Gcra,
     pub(crate) control_rate: Gcra,
+    /// Whether any issuer signs with a private key. A MAC costs no more than looking it up (RULES 33).
+    pub(crate) public_keys: bool,
 }
 
 impl Rules {
@@ -40,6 +42,7 @@ impl Rules {
             issuers: Issuers::from_config(&config.issuers)?,
             message_rate: Gcra::from(&config.limits.messages_per_user),
             control_rate: Gcra::from(&config.limits.control_per_user),
+            public_keys: config.issuers.iter().any(IssuerConfig::has_public_keys),
             config,
         })
     }

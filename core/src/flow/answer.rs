@@ -7,13 +7,14 @@ use crate::connection::{Cold, ConnectionId, Guard, PendingCredential, Slot};
 use crate::decision::{Reason, Refusal};
 use crate::engine::Engine;
 use crate::flow::handshake::Wanted;
+use crate::flow::identify::identify;
 use crate::flow::refresh::Refreshed;
-use crate::flow::{admit, close, due, refresh, report, revoke};
+use crate::flow::{admit, close, due, introspect, refresh, report, revoke};
 use crate::identity::Identity;
 use crate::lookup::{Answer, LOOKUP_MS, LookupId, Purpose, Question, Waiter};
 use crate::rules::Rules;
 use crate::secret::Secret;
-use crate::time::Now;
+use crate::time::{MonoTime, Now};
 use crate::token::TokenVerdict;
 
 /// Asks about a credential and keeps it until the answer comes; one kept before is given up, with its answer. False
@@ -29,7 +30,7 @@ pub(crate) fn ask_about(
 ) -> bool {
     credential.session = wanted == Wanted::Session;
     credential.until = now.mono.plus(LOOKUP_MS);
-    credential.lookup = ask(engine, rules, guard.id(), wanted, &credential.token, purpose, now);
+    credential.lookup = ask(engine, rules, guard.id(), wanted, &credential.token, purpose, MonoTime(0), now);
     let asked = credential.lookup.is_some();
     if asked {
         guard.credential = Some(credential);
@@ -37,7 +38,8 @@ pub(crate) fn ask_about(
     asked
 }
 
-/// Asks, or joins the same question. `None` when too much is out already.
+/// Asks, or joins the same question. `None` when too much is out already, or a source has answered after `since`.
+#[expect(clippy::too_many_arguments, reason = "one question, all that it depends on")]
 fn ask(
     engine: &Engine,
     rules: &Rules,
@@ -45,10 +47,18 @@ fn ask(
     wanted: Wanted,
     token: &Secret,
     purpose: Purpose,
+    since: MonoTime,
     now: Now,
 ) -> Option<LookupId> {
     let (key, question) = wanted.question(engine, rules, token)?;
-    let lookup = engine.lookups.ask(key, || question, Waiter { connection: id, purpose }, now.mono)?;
+    // Looked up where no question can end meanwhile: of any number of callers one asks.
+    let is_known = || {
+        let Wanted::Introspection(issuer) = wanted else { return false };
+        let verdict = introspect::find_verdict(engine, rules, issuer, token.expose(), now);
+        verdict.is_some_and(|(_, judged)| judged > since)
+    };
+    let question = || (!is_known()).then_some(question);
+    let lookup = engine.lookups.ask(key, question, Waiter { connection: id, purpose }, now.mono)?;
     engine.wake(id.shard());
     Some(lookup)
 }
@@ -87,8 +97,8 @@ pub(crate) fn ask_source_again(
         let issuer = rules.issuers.find(&identity.issuer).filter(|index| rules.issuers.opaque() == Some(*index));
         issuer.map(Wanted::Introspection)
     };
-    let token = reask.token.clone();
-    let lookup = wanted.and_then(|wanted| ask(engine, rules, id, wanted, &token, Purpose::Reask, now));
+    let (token, since) = (reask.token.clone(), reask.vouched);
+    let lookup = wanted.and_then(|wanted| ask(engine, rules, id, wanted, &token, Purpose::Reask, since, now));
     if let Some(reask) = guard.reask.as_mut() {
         reask.lookup = lookup;
     }
@@ -97,6 +107,14 @@ pub(crate) fn ask_source_again(
 
 /// Completes a question. An answer that is late, or to a question never asked, is refused and changes nothing.
 pub(crate) fn answer(engine: &Engine, rules: &Rules, id: LookupId, answer: Answer, now: Now) -> Result<(), Reason> {
+    let question = engine.lookups.find(id, now.mono).ok_or(Reason::MisuseHandle)?;
+    // Judged once for all who wait, and known before the question ends.
+    let word = match &question {
+        Question::Introspection { issuer, token, .. } => {
+            Some(introspect::judge(engine, rules, issuer, token, &answer, now))
+        }
+        _ => None,
+    };
     let Some((question, waiters)) = engine.lookups.end(id, now.mono) else { return Err(Reason::MisuseHandle) };
     if let (Question::Keys { issuer, .. }, Answer::Keys(document)) = (&question, &answer) {
         let _ = load_keys(engine, rules, issuer, document, now);
@@ -106,9 +124,13 @@ pub(crate) fn answer(engine: &Engine, rules: &Rules, id: LookupId, answer: Answe
         let asked = slot.lock(waiter.connection).and_then(|guard| find_asked(&guard, waiter.purpose, id).cloned());
         // Ended, or another credential took its place: the answer is of no use any more.
         let Some(asked) = asked else { continue };
-        let verdict = judge(rules, &question, &answer, &asked, now);
+        let verdict = match &word {
+            Some(Ok(identity)) => Ok(Identity { source: asked.source, ..identity.clone() }),
+            Some(Err(refusal)) => Err(*refusal),
+            None => judge(engine, rules, &question, &answer, &asked, now),
+        };
         let vouched_by_source = !matches!(question, Question::Keys { .. });
-        let reask = vouched_by_source.then_some(PendingCredential { lookup: None, ..asked });
+        let reask = vouched_by_source.then_some(PendingCredential { lookup: None, vouched: now.mono, ..asked });
         settle(engine, rules, slot, waiter, id, verdict.map(|identity| (identity, reask)), now);
     }
     Ok(())
@@ -147,7 +169,14 @@ pub(crate) fn refresh_later(
             due::file(engine, rules, &guard);
             return Ok(Refreshed::Pending);
         }
-        Ok(()) => Refusal::after(Reason::SourceUnavailable, 1_000),
+        // Nobody is asked, either, where somebody else's answer came in this very moment.
+        Ok(()) => match identify(engine, rules, token, CredentialSource::FirstMessage, now) {
+            Ok(proven) => match refresh::commit(engine, rules, id, &mut guard, proven.identity, proven.reask, now) {
+                Ok(refreshed) => return Ok(refreshed),
+                Err(refusal) => refusal,
+            },
+            Err(_) => Refusal::after(Reason::SourceUnavailable, 1_000),
+        },
         Err(refusal) => refusal,
     };
     Err(refresh::refuse(engine, rules, id, &mut guard, refusal, now))
@@ -161,6 +190,7 @@ fn find_asked(cold: &Cold, purpose: Purpose, lookup: LookupId) -> Option<&Pendin
 
 /// What an answer says about one waiter's credential.
 fn judge(
+    engine: &Engine,
     rules: &Rules,
     question: &Question,
     answer: &Answer,
@@ -168,29 +198,26 @@ fn judge(
     now: Now,
 ) -> Result<Identity, Refusal> {
     match (question, answer) {
-        (Question::Keys { .. }, Answer::Keys(_)) => match rules.verify(asked.token.expose(), now) {
-            Ok(claims) => Ok(claims.into_identity(asked.source)),
-            Err(TokenVerdict::Refused(reason)) => Err(reason.into()),
-            Err(TokenVerdict::KeysNeeded { issuer }) => {
-                let known = rules.issuers.get(issuer).is_some_and(|issuer| issuer.version() > 0);
-                Err(if known { Reason::KeyUnknown.into() } else { Refusal::after(Reason::SourceUnavailable, 1_000) })
+        (Question::Keys { .. }, Answer::Keys(_)) => {
+            match identify(engine, rules, asked.token.expose(), asked.source, now) {
+                Ok(proven) => Ok(proven.identity),
+                Err(TokenVerdict::Refused(reason)) => Err(reason.into()),
+                Err(TokenVerdict::KeysNeeded { issuer }) => {
+                    let known = rules.issuers.get(issuer).is_some_and(|issuer| issuer.version() > 0);
+                    Err(if known {
+                        Reason::KeyUnknown.into()
+                    } else {
+                        Refusal::after(Reason::SourceUnavailable, 1_000)
+                    })
+                }
+                Err(TokenVerdict::Opaque { .. }) => Err(Reason::TokenOpaque.into()),
             }
-            Err(TokenVerdict::Opaque { .. }) => Err(Reason::TokenOpaque.into()),
-        },
-        (Question::Introspection { issuer, .. }, Answer::Vouched(vouched)) => {
-            // A reload may have taken the issuer away since it was asked, or its word for opaque tokens.
-            let config = rules.issuer(issuer).ok_or(Reason::IssuerUnknown)?.config();
-            if !config.opaque {
-                return Err(Reason::TokenOpaque.into());
-            }
-            Ok(Identity::from_vouched(vouched, Arc::clone(issuer), asked.source, config.wildcards, now.wall)?)
         }
         (Question::Session { .. }, Answer::Vouched(vouched)) => {
             let Some(sessions) = &rules.config.sessions else { return Err(Reason::SessionUnknown.into()) };
             let issuer = Arc::from(sessions.issuer.as_str());
             Ok(Identity::from_vouched(vouched, issuer, asked.source, true, now.wall)?)
         }
-        (Question::Introspection { .. }, Answer::Inactive) => Err(Reason::TokenInactive.into()),
         (Question::Session { .. }, Answer::Inactive) => Err(Reason::SessionUnknown.into()),
         (_, Answer::Unavailable { retry_after_ms }) => {
             Err(Refusal::after(Reason::SourceUnavailable, u64::from(retry_after_ms.unwrap_or(1_000))))
@@ -247,24 +274,31 @@ fn settle(
             if let Some(reask) = guard.reask.as_mut() {
                 reask.lookup = None;
             }
-            let outcome = verdict.and_then(|(identity, _)| refresh::renew(engine, rules, &mut guard, identity, now));
-            settle_reask(engine, rules, id, &mut guard, outcome, now);
+            let word = verdict.map(|(identity, _)| identity);
+            settle_reask(engine, rules, id, &mut guard, word, now.mono, now);
         }
     }
 }
 
-/// RULES 29: gone is revoked; unavailable is asked again until expiry; still there goes on.
-fn settle_reask(
+/// RULES 29, for what its source said at `vouched`: gone is revoked; unavailable is asked again until expiry; still
+/// there goes on.
+pub(crate) fn settle_reask(
     engine: &Engine,
     rules: &Rules,
     id: ConnectionId,
     guard: &mut Guard<'_, Box<Cold>>,
-    outcome: Result<(), Refusal>,
+    word: Result<Identity, Refusal>,
+    vouched: MonoTime,
     now: Now,
 ) {
-    match outcome {
+    match word.and_then(|identity| refresh::renew(engine, rules, guard, identity, now)) {
         _ if guard.terminal.is_some() => return,
-        Ok(()) => guard.refresh.unavailable = false,
+        Ok(()) => {
+            guard.refresh.unavailable = false;
+            if let Some(reask) = guard.reask.as_mut() {
+                reask.vouched = vouched;
+            }
+        }
         Err(refusal) if refresh::is_unavailable(refusal.reason) => guard.refresh.unavailable = true,
         Err(_) => {
             close::close(engine, id, guard, Reason::Revoked.into(), now);

@@ -6,6 +6,8 @@ pub(crate) mod close;
 pub(crate) mod delivery;
 pub(crate) mod due;
 pub(crate) mod handshake;
+pub(crate) mod identify;
+pub(crate) mod introspect;
 pub(crate) mod message;
 pub(crate) mod permissions;
 pub(crate) mod poll;

@@ -155,6 +155,18 @@ pub(crate) fn keys_loaded(engine: &Engine, issuer: &str, good: bool, now: Now) {
     engine.audit.push(event);
 }
 
+/// Our own credentials are wrong at a source: told once in five minutes, as often as it happens.
+pub(crate) fn credentials_rejected(engine: &Engine, issuer: &str, now: Now) {
+    if !engine.alarms.is_due(engine.hash.keys(issuer), now.mono) {
+        return;
+    }
+    engine.metrics.add(Count::Alert);
+    let mut event = AuditEvent::new(AuditKind::AlertCredentialsRejected, now.wall);
+    event.issuer = Some(issuer.into());
+    event.detail = Some("the introspection endpoint does not take the client credentials of the configuration");
+    engine.audit.push(event);
+}
+
 pub(crate) fn reloaded(engine: &Engine, now: Now) {
     engine.audit.push(AuditEvent::new(AuditKind::Reloaded, now.wall));
 }

@@ -95,6 +95,11 @@ impl Issuers {
         self.list.get(index)
     }
 
+    /// Counts the changes of all their keys: while it stays the same, no ring has changed.
+    pub(crate) fn version(&self) -> u64 {
+        self.list.iter().fold(0, |sum, issuer| sum.wrapping_add(issuer.version()))
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.list.len()

@@ -3,6 +3,7 @@
 //! The core asks; a driver (the runtime's workers, or a host's own loop) answers. While a question is out the
 //! connection is `authenticating`; nothing blocks.
 
+pub(crate) mod introspection;
 mod question;
 mod table;
 

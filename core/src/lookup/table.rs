@@ -68,11 +68,12 @@ impl Lookups {
         Lookups { inner: Mutex::new(Inner::default()) }
     }
 
-    /// Asks, or joins the same question that is already out. `None` when too much is out already.
+    /// Asks, or joins the same question that is already out. `None` when too much is out already, or `question` finds
+    /// that it need not be asked: whoever answers one first makes the answer known and then ends it.
     pub(crate) fn ask(
         &self,
         key: Fingerprint,
-        question: impl FnOnce() -> Question,
+        question: impl FnOnce() -> Option<Question>,
         waiter: Waiter,
         now: MonoTime,
     ) -> Option<LookupId> {
@@ -89,10 +90,10 @@ impl Lookups {
         if inner.out.len() >= MAX_OUT {
             return None;
         }
+        let question = question()?;
         inner.next = inner.next.wrapping_add(1);
         let id = LookupId(inner.next);
         let deadline = now.plus(LOOKUP_MS);
-        let question = question();
         let by_http = question.url().is_some();
         if matches!(question, Question::Keys { .. }) {
             inner.cool_down.insert(key, now.plus(KEYS_COOL_DOWN_MS));
@@ -137,6 +138,13 @@ impl Lookups {
             }
         }
         taken
+    }
+
+    /// The text of a question that is out.
+    pub(crate) fn find(&self, id: LookupId, now: MonoTime) -> Option<Question> {
+        let mut inner = self.inner.lock();
+        inner.forget_late(now);
+        inner.out.get(&id).map(|out| out.lookup.question.clone())
     }
 
     /// Ends a question: its text and who waited. `None` when it is late or was never asked.
@@ -190,8 +198,8 @@ mod tests {
         Waiter { connection: ConnectionId::from_u64(n), purpose: Purpose::Admit }
     }
 
-    fn question() -> Question {
-        Question::Session { id: Secret::new(b"s".to_vec()) }
+    fn question() -> Option<Question> {
+        Some(Question::Session { id: Secret::new(b"s".to_vec()) })
     }
 
     #[test]
@@ -206,6 +214,16 @@ mod tests {
         assert_eq!(waiters, vec![waiter(1), waiter(2)]);
         assert!(lookups.end(first, MonoTime(2)).is_none());
         assert_ne!(lookups.ask(key, question, waiter(3), MonoTime(3)), Some(first));
+    }
+
+    #[test]
+    fn what_need_not_be_asked_is_not_and_what_is_out_is_joined_all_the_same() {
+        let lookups = Lookups::new();
+        let key = Fingerprint::from_u128(1);
+        assert_eq!(lookups.ask(key, || None, waiter(1), MonoTime(0)), None);
+        assert_eq!((lookups.len(), lookups.take(Answerer::Anyone, 9, MonoTime(0)).len()), (0, 0));
+        let id = lookups.ask(key, question, waiter(1), MonoTime(0));
+        assert_eq!(lookups.ask(key, || None, waiter(2), MonoTime(0)), id);
     }
 
     #[test]
@@ -229,7 +247,7 @@ mod tests {
     #[test]
     fn what_has_a_url_is_for_http_and_the_rest_for_the_host() {
         let lookups = Lookups::new();
-        let keys = || Question::Keys { issuer: "i".into(), url: "u".into() };
+        let keys = || Some(Question::Keys { issuer: "i".into(), url: "u".into() });
         let http = lookups.ask(Fingerprint::from_u128(1), keys, waiter(1), MonoTime(0)).unwrap();
         let host = lookups.ask(Fingerprint::from_u128(2), question, waiter(2), MonoTime(0)).unwrap();
         let taken = |who| lookups.take(who, 9, MonoTime(0)).iter().map(|lookup| lookup.id).collect::<Vec<_>>();
@@ -241,7 +259,7 @@ mod tests {
 
     #[test]
     fn keys_are_asked_once_a_cool_down() {
-        let question = || Question::Keys { issuer: "i".into(), url: "u".into() };
+        let question = || Some(Question::Keys { issuer: "i".into(), url: "u".into() });
         let lookups = Lookups::new();
         let key = Fingerprint::from_u128(1);
         assert!(lookups.may_ask_keys(key, MonoTime(0)));
