@@ -97,8 +97,8 @@ pub fn verify_token(
 pub(crate) mod tests {
     use serde_json::json;
 
-    pub(crate) use super::claims::tests::issuer;
-    use super::claims::tests::{good, signed};
+    use super::claims::tests::good;
+    pub(crate) use super::claims::tests::{issuer, signed};
     use super::{TokenVerdict, verify_token};
     use crate::config::{IssuerConfig, KeysConfig, RemoteKeysConfig};
     use crate::decision::Reason;

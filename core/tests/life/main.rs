@@ -12,6 +12,7 @@ mod shared;
 mod admission;
 mod delivery;
 mod ending;
+mod introspection;
 mod lookup;
 mod message;
 mod outbox;
