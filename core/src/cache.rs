@@ -427,6 +427,23 @@ mod tests {
         assert!(verdicts.find(KEY, &rules, NOW).is_none(), "too large to keep");
     }
 
+    /// Whoever sends garbage must not cost others what is kept of them.
+    #[test]
+    fn a_flood_of_tokens_seen_once_pushes_out_no_token_that_comes_again() {
+        let (verdicts, rules) = (Verdicts::new(), rules(&["a"]));
+        let names = Names::new(&EngineSeed::new([7; 32]));
+        let (basis, key) = (Basis::of(&rules), |n: u32| names.credential("", &n.to_le_bytes()));
+        let found = || (0..1_000).filter(|n| verdicts.find(key(*n), &rules, NOW).is_some()).count();
+        for n in 0..1_000 {
+            verdicts.keep(key(n), basis, good("ann", 600_000), 60_000, NOW);
+        }
+        assert_eq!((found(), found()), (1_000, 1_000));
+        for n in 1_000..101_000 {
+            verdicts.keep(key(n), basis, Verdict::Inactive, 60_000, NOW);
+        }
+        assert!(found() > 950, "{}", found());
+    }
+
     #[test]
     fn what_nests_is_counted_as_the_memory_it_takes() {
         let bytes = |claims: Value| {
