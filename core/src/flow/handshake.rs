@@ -6,11 +6,12 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::config::{CredentialSource, KeysConfig};
+use crate::config::CredentialSource;
 use crate::connection::{Cold, ConnectionId, Grant, PeerFacts, PendingCredential, State};
 use crate::decision::{Reason, Refusal};
 use crate::engine::Engine;
 use crate::flow::{admit, answer, close, report};
+use crate::keys::AskAt;
 use crate::limit::Fingerprint;
 use crate::lookup::{Purpose, Question};
 use crate::request::{
@@ -196,15 +197,20 @@ impl Newcomer<'_, '_> {
         });
         answer::require_askable(engine, rules, wanted, now)?;
         let id = self.insert_unauthenticated(State::Authenticating)?;
-        let asked = engine.table.find(id).and_then(|slot| slot.lock(id)).is_some_and(|mut guard| {
-            let credential = PendingCredential::new(credential.source, token);
-            answer::ask_about(engine, rules, &mut guard, wanted, credential, Purpose::Admit, now)
-        });
-        if !asked {
-            close::closed(engine, id, now);
-            return Err(Refusal::after(Reason::SourceUnavailable, 1_000));
+        let asked = match engine.table.find(id).and_then(|slot| slot.lock(id)) {
+            Some(mut guard) => {
+                let credential = PendingCredential::new(credential.source, token);
+                answer::ask_about(engine, rules, &mut guard, wanted, credential, Purpose::Admit, now)
+            }
+            None => Err(Reason::FaultInternal.into()),
+        };
+        match asked {
+            Ok(()) => Ok((id, Progress::Authenticating)),
+            Err(refusal) => {
+                close::closed(engine, id, now);
+                Err(refusal)
+            }
         }
-        Ok((id, Progress::Authenticating))
     }
 
     /// A connection in the pool of those that are not authenticated, which has bounds of its own (RULES 14).
@@ -268,15 +274,19 @@ impl Wanted {
         match self {
             Wanted::Keys(index) => {
                 let issuer = rules.issuers.get(index)?;
-                let name: Arc<str> = Arc::from(issuer.config().issuer.as_str());
-                let KeysConfig::Remote(remote) = &issuer.config().keys else { return None };
-                let url = Arc::from(remote.url.as_str());
-                Some((engine.hash.keys(&name), Question::Keys { issuer: name, url }))
+                Some((engine.hash.keys(&issuer.config().issuer), issuer.keys_question()?))
             }
             Wanted::Introspection(index) => {
-                let issuer: Arc<str> = Arc::from(rules.issuers.get(index)?.config().issuer.as_str());
+                let issuer = rules.issuers.get(index)?;
+                let url = match issuer.introspection_url() {
+                    AskAt::Host => None,
+                    AskAt::Url(url) => Some(url),
+                    AskAt::Undiscovered => return Wanted::Keys(index).question(engine, rules, token),
+                    AskAt::Nowhere => return None,
+                };
+                let issuer: Arc<str> = Arc::from(issuer.config().issuer.as_str());
                 let key = engine.hash.credential(&issuer, token.expose());
-                Some((key, Question::Introspection { issuer, url: None, token: token.clone() }))
+                Some((key, Question::Introspection { issuer, url, token: token.clone() }))
             }
             Wanted::Session => {
                 rules.config.sessions.as_ref()?;
