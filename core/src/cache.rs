@@ -16,7 +16,7 @@ use crate::identity::Identity;
 use crate::limit::Fingerprint;
 use crate::limit::hash::Uniform;
 use crate::rules::Rules;
-use crate::time::{MonoTime, Now, WallTime};
+use crate::time::{MonoTime, Now};
 use crate::token::TokenVerdict;
 
 /// Most verdicts (RULES 37).
@@ -160,13 +160,14 @@ impl Kept {
             && now.wall < self.until.wall
             && now.mono < self.until.mono
             && now.wall.plus(SKEW_MS) >= self.judged.wall
-            && self.has_current_key(rules, now.wall)
+            && self.has_current_key(rules, now)
     }
 
-    fn has_current_key(&self, rules: &Rules, wall: WallTime) -> bool {
+    fn has_current_key(&self, rules: &Rules, now: Now) -> bool {
         let Verdict::Good(identity) = &self.verdict else { return true };
         let Some(key_id) = &identity.key_id else { return true };
-        rules.issuer(&identity.issuer).is_some_and(|issuer| issuer.keys().has_current(key_id, wall))
+        let issuer = rules.issuer(&identity.issuer);
+        issuer.is_some_and(|issuer| issuer.has_keys(now) && issuer.keys().has_current(key_id, now.wall))
     }
 }
 
@@ -259,7 +260,7 @@ mod tests {
         let x = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
         let keys: Vec<_> =
             key_ids.iter().map(|id| json!({"kty": "OKP", "crv": "Ed25519", "kid": id, "x": x})).collect();
-        rules.issuer(ISSUER).unwrap().load_keys(json!({ "keys": keys }).to_string().as_bytes()).unwrap();
+        rules.issuer(ISSUER).unwrap().load_keys(json!({ "keys": keys }).to_string().as_bytes(), NOW).unwrap();
     }
 
     fn identity(subject: &str, key_id: &str, life_ms: u64) -> Identity {
@@ -346,6 +347,16 @@ mod tests {
         let end = NOW.wall.as_secs() + 60;
         let keys = format!("{{ public_keys = [{{ text = \"{pem}\", kid = \"a\", not_after = {end} }}] }}");
         let (verdicts, rules) = (Verdicts::new(), rules_of("EdDSA", &keys, 1));
+        assert!(ask(&verdicts, &rules, NOW));
+        assert!(!ask(&verdicts, &rules, later(59_999, 59_999)));
+        assert!(verdicts.find(KEY, &rules, later(60_000, 60_000)).is_none());
+    }
+
+    #[test]
+    fn keys_that_are_too_old_to_vouch_end_what_they_vouched_for() {
+        let keys = "{ jwks_url = \"https://id.example.com/jwks\", refresh = \"30s\", max_stale = \"60s\" }";
+        let (verdicts, rules) = (Verdicts::new(), rules_of("EdDSA", keys, 1));
+        load(&rules, &["a"]);
         assert!(ask(&verdicts, &rules, NOW));
         assert!(!ask(&verdicts, &rules, later(59_999, 59_999)));
         assert!(verdicts.find(KEY, &rules, later(60_000, 60_000)).is_none());

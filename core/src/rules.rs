@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use parking_lot::RwLock;
 
 use crate::config::{Config, IssuerConfig};
+use crate::decision::Reason;
 use crate::keys::{Issuer, Issuers};
 use crate::limit::Gcra;
 use crate::policy::Policy;
@@ -47,9 +48,14 @@ impl Rules {
         })
     }
 
-    /// Takes a token to proven facts.
+    /// Takes a token to proven facts. Fetched keys that are too old prove nothing: they are needed anew.
     pub(crate) fn verify(&self, token: &[u8], now: Now) -> Result<Claims, TokenVerdict> {
-        verify_token(token, &self.issuers, self.config.handshake.max_token_bytes, now.wall)
+        let claims = verify_token(token, &self.issuers, self.config.handshake.max_token_bytes, now.wall)?;
+        let index = self.issuers.find(claims.issuer()).ok_or(Reason::FaultInternal)?;
+        match self.issuers.get(index) {
+            Some(issuer) if issuer.has_keys(now) => Ok(claims),
+            _ => Err(TokenVerdict::KeysNeeded { issuer: index }),
+        }
     }
 
     /// A configured issuer by its exact name.

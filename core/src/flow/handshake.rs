@@ -6,13 +6,13 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::config::{CredentialSource, KeysConfig};
+use crate::config::CredentialSource;
 use crate::connection::{Cold, ConnectionId, Grant, PeerFacts, PendingCredential, State};
 use crate::decision::{Reason, Refusal};
 use crate::engine::Engine;
 use crate::flow::identify::{Proven, identify};
-use crate::flow::introspect::{Endpoint, find_endpoint};
 use crate::flow::{admit, answer, close, report};
+use crate::keys::AskAt;
 use crate::limit::Fingerprint;
 use crate::lookup::{Purpose, Question};
 use crate::request::{
@@ -192,13 +192,14 @@ impl Newcomer<'_, '_> {
         });
         answer::require_askable(engine, rules, wanted, now)?;
         let id = self.insert_unauthenticated(State::Authenticating)?;
-        let asked = engine.table.find(id).and_then(|slot| slot.lock(id)).is_some_and(|mut guard| {
-            let credential = PendingCredential::new(credential.source, token);
-            answer::ask_about(engine, rules, &mut guard, wanted, credential, Purpose::Admit, now)
-        });
-        if asked {
-            return Ok((id, Progress::Authenticating));
-        }
+        let asked = match engine.table.find(id).and_then(|slot| slot.lock(id)) {
+            Some(mut guard) => {
+                let credential = PendingCredential::new(credential.source, token);
+                answer::ask_about(engine, rules, &mut guard, wanted, credential, Purpose::Admit, now)
+            }
+            None => Err(Reason::FaultInternal.into()),
+        };
+        let Err(refusal) = asked else { return Ok((id, Progress::Authenticating)) };
         // Nobody is asked, either, where somebody else's answer came in this very moment.
         if matches!(wanted, Wanted::Introspection(_))
             && let Ok(proven) = identify(engine, rules, &credential.token, credential.source, now)
@@ -207,7 +208,7 @@ impl Newcomer<'_, '_> {
             return Ok((id, Progress::Authenticating));
         }
         close::closed(engine, id, now);
-        Err(Refusal::after(Reason::SourceUnavailable, 1_000))
+        Err(refusal)
     }
 
     /// A connection in the pool of those that are not authenticated, which has bounds of its own (RULES 14).
@@ -283,17 +284,15 @@ impl Wanted {
         match self {
             Wanted::Keys(index) => {
                 let issuer = rules.issuers.get(index)?;
-                let name: Arc<str> = Arc::from(issuer.config().issuer.as_str());
-                let KeysConfig::Remote(remote) = &issuer.config().keys else { return None };
-                let url = Arc::from(remote.url.as_str());
-                Some((engine.hash.keys(&name), Question::Keys { issuer: name, url }))
+                Some((engine.hash.keys(&issuer.config().issuer), issuer.keys_question()?))
             }
             Wanted::Introspection(index) => {
                 let issuer = rules.issuers.get(index)?;
-                let url = match find_endpoint(issuer) {
-                    Endpoint::Host => None,
-                    Endpoint::Url(url) => Some(url),
-                    Endpoint::Unknown => return None,
+                let url = match issuer.introspection_url() {
+                    AskAt::Host => None,
+                    AskAt::Url(url) => Some(url),
+                    AskAt::Undiscovered => return Wanted::Keys(index).question(engine, rules, token),
+                    AskAt::Nowhere => return None,
                 };
                 let issuer: Arc<str> = Arc::from(issuer.config().issuer.as_str());
                 let key = engine.hash.credential(&issuer, token.expose());

@@ -5,36 +5,18 @@ use std::sync::Arc;
 
 use crate::cache::{Basis, Verdict};
 use crate::config::{CredentialSource, IssuerConfig};
-use crate::connection::{Cold, ConnectionId, Guard};
+use crate::connection::{Cold, Guard};
 use crate::decision::{Reason, Refusal};
 use crate::engine::Engine;
 use crate::flow::handshake::Wanted;
-use crate::flow::{answer, report};
+use crate::flow::{answer, sources};
 use crate::identity::Identity;
 use crate::keys::Issuer;
 use crate::lookup::introspection::{NotVouched, judge_response};
-use crate::lookup::{Answer, HttpResponse, Purpose, Waiter};
+use crate::lookup::{Answer, HttpResponse};
 use crate::rules::Rules;
 use crate::secret::Secret;
 use crate::time::{MonoTime, Now};
-
-/// Whom an issuer's opaque tokens are shown to.
-pub(crate) enum Endpoint {
-    /// The host knows.
-    Host,
-    /// This URL.
-    Url(Arc<str>),
-    /// It is not known yet.
-    Unknown,
-}
-
-/// Finds where an issuer is asked.
-pub(crate) fn find_endpoint(issuer: &Issuer) -> Endpoint {
-    match &issuer.config().introspection {
-        None => Endpoint::Host,
-        Some(introspection) => introspection.url.as_deref().map_or(Endpoint::Unknown, |url| Endpoint::Url(url.into())),
-    }
-}
 
 /// What an issuer said of an opaque token and when, while that holds.
 pub(crate) fn find_verdict(
@@ -113,7 +95,7 @@ fn judge_http(
     now: Now,
 ) -> Result<Identity, Refusal> {
     let most = rules.config.lookups.breaker_ms;
-    match judge_response(response, issuer, now.wall) {
+    match judge_response(response, issuer, now) {
         Ok(facts) => {
             // One that names no end lives as long as an answer is used.
             let cap = issuer.config().introspection.as_ref().map_or(0, |introspection| introspection.cache_ms);
@@ -124,10 +106,8 @@ fn judge_http(
         Err(NotVouched::Silent { retry_after_ms }) => {
             Err(unavailable(retry_after_ms.map(|ms| ms.min(u32::try_from(most).unwrap_or(u32::MAX)))))
         }
-        Err(NotVouched::CredentialsRejected) => {
-            report::credentials_rejected(engine, &issuer.config().issuer, now);
-            Err(unavailable(None))
-        }
+        // The alarm is raised where the outcome is told to the breaker.
+        Err(NotVouched::CredentialsRejected) => Err(unavailable(None)),
         Err(NotVouched::KeysNeeded) => {
             ask_for_keys(engine, rules, index, token, now);
             Err(unavailable(None))
@@ -141,9 +121,10 @@ fn ask_for_keys(engine: &Engine, rules: &Rules, index: usize, token: &Secret, no
     if answer::require_askable(engine, rules, wanted, now).is_err() {
         return;
     }
-    if let Some((key, question)) = wanted.question(engine, rules, token) {
-        let nobody = Waiter { connection: ConnectionId::from_u64(0), purpose: Purpose::Admit };
-        let _ = engine.lookups.ask(key, || Some(question), nobody, now.mono);
+    let Some((key, question)) = wanted.question(engine, rules, token) else { return };
+    if let (Ok(asked), Some(issuer)) = (engine.lookups.ask(key, question, None, now.mono), rules.issuers.get(index)) {
+        sources::asked(engine, rules, &issuer.config().issuer, asked.deadline);
+        engine.wake(0);
     }
 }
 

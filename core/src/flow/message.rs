@@ -305,7 +305,7 @@ fn first_message(
     if let Err(refusal) = answer::require_askable(engine, rules, wanted, now) {
         return refuse(refusal);
     }
-    {
+    let refusal = {
         let Some(mut guard) = slot.lock(id) else { return Withheld::Refused(Reason::MisuseHandle.into()) };
         if guard.state() != State::AwaitingAuth {
             // Another `auth` was first (RULES 15), or the connection ends.
@@ -313,16 +313,16 @@ fn first_message(
             return Withheld::Close(guard.terminal.map_or(Reason::ProtocolError.into(), |terminal| terminal.refusal));
         }
         let credential = PendingCredential::new(CredentialSource::FirstMessage, Secret::new(token.as_bytes().to_vec()));
-        if answer::ask_about(engine, rules, &mut guard, wanted, credential, Purpose::Admit, now)
-            && guard.transition(State::Authenticating).is_ok()
-        {
-            return Withheld::Consumed;
+        match answer::ask_about(engine, rules, &mut guard, wanted, credential, Purpose::Admit, now) {
+            Ok(()) if guard.transition(State::Authenticating).is_ok() => return Withheld::Consumed,
+            Ok(()) => Reason::FaultInternal.into(),
+            Err(refusal) => refusal,
         }
-    }
+    };
     // Nobody is asked, either, where somebody else's answer came in this very moment.
     match identify(engine, rules, token.as_bytes(), CredentialSource::FirstMessage, now) {
         Ok(proven) => admit(proven),
-        Err(_) => refuse(Refusal::after(Reason::SourceUnavailable, 1_000)),
+        Err(_) => refuse(refusal),
     }
 }
 

@@ -14,6 +14,7 @@ pub(crate) mod poll;
 pub(crate) mod refresh;
 pub(crate) mod report;
 pub(crate) mod revoke;
+pub(crate) mod sources;
 
 pub use handshake::{Admitted, Progress};
 pub(crate) use message::Inbound;

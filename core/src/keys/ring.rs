@@ -118,11 +118,6 @@ impl KeyRing {
         self.keys.iter().any(|key| **key.id() == *id && key.is_current(wall))
     }
 
-    /// The same issuer's ring without keys.
-    pub(super) fn emptied(&self) -> KeyRing {
-        KeyRing { algorithms: self.algorithms.clone(), ..KeyRing::default() }
-    }
-
     /// The ids of keys that `newer` no longer has, or has under another meaning.
     pub(crate) fn removed_in(&self, newer: &KeyRing) -> Vec<Arc<str>> {
         let gone = |key: &&Key| !newer.keys.iter().any(|other| other.id() == key.id() && other.same(key));

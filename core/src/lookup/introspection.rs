@@ -9,7 +9,7 @@ use super::HttpResponse;
 use crate::config::{ClientAuthentication, IntrospectionConfig};
 use crate::decision::Reason;
 use crate::keys::Issuer;
-use crate::time::WallTime;
+use crate::time::Now;
 use crate::token::facts::{Facts, Presence, require_facts};
 use crate::token::json::{Bounds, parse_object};
 use crate::token::numeric_date::NumericDate;
@@ -33,7 +33,7 @@ pub(crate) enum NotVouched {
     },
     /// The endpoint does not take our own credentials (RFC 7662 section 2.3). No fault of the token's.
     CredentialsRejected,
-    /// It is signed with a key that is not in the issuer's set, which can be fetched anew.
+    /// It is signed with a key that is not in the issuer's set, or the set is too old; it can be fetched anew.
     KeysNeeded,
 }
 
@@ -53,7 +53,7 @@ impl From<Reason> for NotVouched {
 ///
 /// [`Reason::TokenInactive`]; [`Reason::TokenType`] and [`Reason::TokenBound`] for what is no bearer access token;
 /// those of [`require_facts`]. Anything that is no answer is [`NotVouched::Silent`].
-pub(crate) fn judge_response(response: &HttpResponse, issuer: &Issuer, wall: WallTime) -> Result<Facts, NotVouched> {
+pub(crate) fn judge_response(response: &HttpResponse, issuer: &Issuer, now: Now) -> Result<Facts, NotVouched> {
     let Some(introspection) = &issuer.config().introspection else { return Err(SILENT) };
     match response.status {
         200 => {}
@@ -64,7 +64,7 @@ pub(crate) fn judge_response(response: &HttpResponse, issuer: &Issuer, wall: Wal
         return Err(SILENT);
     }
     let members = match media_type(response.content_type.as_deref().unwrap_or_default()) {
-        Some(Form::Signed) => parse_signed(&response.body, issuer, introspection, wall)?,
+        Some(Form::Signed) => parse_signed(&response.body, issuer, introspection, now)?,
         Some(Form::Plain) if !introspection.signed => parse(&response.body)?,
         _ => return Err(SILENT),
     };
@@ -74,7 +74,7 @@ pub(crate) fn judge_response(response: &HttpResponse, issuer: &Issuer, wall: Wal
         _ => return Err(SILENT),
     }
     require_bearer(&members)?;
-    Ok(require_facts(members, issuer.config(), Presence::INTROSPECTION, wall)?)
+    Ok(require_facts(members, issuer.config(), Presence::INTROSPECTION, now.wall)?)
 }
 
 #[derive(Clone, Copy)]
@@ -105,20 +105,23 @@ fn parse_signed(
     body: &[u8],
     issuer: &Issuer,
     introspection: &IntrospectionConfig,
-    wall: WallTime,
+    now: Now,
 ) -> Result<Map<String, Value>, NotVouched> {
     let config = issuer.config();
     let answer = Unverified::parse(body, MAX_BODY_BYTES).map_err(|_| SILENT)?;
     if answer.header().typ.as_deref() != Some(SIGNED) || !config.algorithms.contains(&answer.header().algorithm) {
         return Err(SILENT);
     }
-    let verified = verify_signature(answer, &issuer.keys(), wall).map_err(|reason| match reason {
+    let verified = verify_signature(answer, &issuer.keys(), now.wall).map_err(|reason| match reason {
         Reason::KeyUnknown if issuer.is_remote() => NotVouched::KeysNeeded,
         _ => SILENT,
     })?;
+    if !issuer.has_keys(now) {
+        return Err(NotVouched::KeysNeeded);
+    }
     let mut outer = parse(verified.payload())?;
     let issued_at = outer.get("iat").and_then(|value| NumericDate::parse(value).ok());
-    let current = issued_at.is_some_and(|date| date.wall() <= wall.plus(config.leeway_ms));
+    let current = issued_at.is_some_and(|date| date.wall() <= now.wall.plus(config.leeway_ms));
     let theirs = outer.get("iss").and_then(Value::as_str) == Some(&config.issuer);
     if !theirs || !current || !names_us(outer.get("aud"), &config.audience, introspection) {
         return Err(SILENT);
@@ -171,7 +174,7 @@ mod tests {
     use crate::keys::Issuers;
     use crate::lookup::HttpResponse;
     use crate::secret::Secret;
-    use crate::time::WallTime;
+    use crate::time::{Now, WallTime};
     use crate::token::Algorithm;
     use crate::token::facts::Facts;
     use crate::token::tests::{issuer, signed};
@@ -193,7 +196,7 @@ mod tests {
 
     fn judge_as(config: IssuerConfig, response: &HttpResponse) -> Result<Facts, NotVouched> {
         let issuers = Issuers::from_config(&[config]).unwrap();
-        judge_response(response, issuers.get(0).unwrap(), WallTime::from_secs(NOW))
+        judge_response(response, issuers.get(0).unwrap(), Now::new(NOW * 1000, 1_000))
     }
 
     fn judge(content_type: &str, body: impl Into<Vec<u8>>) -> Result<Facts, NotVouched> {
