@@ -18,6 +18,7 @@ use self::text::{write_json_string, write_time};
 use crate::config::CredentialSource;
 use crate::decision::Reason;
 use crate::limit::hash::Fingerprint;
+use crate::lookup::BackendKind;
 use crate::time::WallTime;
 
 /// What kind of thing happened.
@@ -54,6 +55,12 @@ pub enum AuditKind {
     KeysLoaded,
     /// The configuration was replaced.
     Reloaded,
+    /// A source does not answer as it should; the detail says what holds meanwhile.
+    SourceDegraded,
+    /// It does again.
+    SourceRecovered,
+    /// A source refuses our own credentials; at most once in five minutes for each.
+    AlertCredentialsRejected,
     /// A table reached its bound; the detail says which and what follows.
     LimitAlarm,
     /// The library failed and denied.
@@ -81,6 +88,9 @@ impl AuditKind {
             AuditKind::ConnectionLeaked => "connection_leaked",
             AuditKind::KeysLoaded => "keys_loaded",
             AuditKind::Reloaded => "reloaded",
+            AuditKind::SourceDegraded => "source_degraded",
+            AuditKind::SourceRecovered => "source_recovered",
+            AuditKind::AlertCredentialsRejected => "alert_credentials_rejected",
             AuditKind::LimitAlarm => "limit_alarm",
             AuditKind::Fault => "fault",
             AuditKind::EventsDropped => "events_dropped",
@@ -136,6 +146,8 @@ pub struct AuditEvent {
     pub subject: Option<Arc<str>>,
     /// Where the credential stood.
     pub source: Option<CredentialSource>,
+    /// Which kind of source it is about.
+    pub backend: Option<BackendKind>,
     /// Eight hex digits of a keyed hash of the token: tells tokens apart, leads back to none.
     pub token_fingerprint: Option<String>,
     /// The client's address, as the trusted proxies tell it.
@@ -173,6 +185,7 @@ impl AuditEvent {
             issuer: None,
             subject: None,
             source: None,
+            backend: None,
             token_fingerprint: None,
             address: None,
             count: None,
@@ -201,6 +214,7 @@ impl AuditEvent {
             | AuditKind::RefreshAsked
             | AuditKind::PermissionsChanged
             | AuditKind::KeysLoaded
+            | AuditKind::SourceRecovered
             | AuditKind::Reloaded => true,
             AuditKind::Closed => self.reason.is_none(),
             AuditKind::HandshakeRefused
@@ -211,6 +225,8 @@ impl AuditEvent {
             | AuditKind::AlertBruteForce
             | AuditKind::Blocked
             | AuditKind::ConnectionLeaked
+            | AuditKind::SourceDegraded
+            | AuditKind::AlertCredentialsRejected
             | AuditKind::LimitAlarm
             | AuditKind::Fault
             | AuditKind::EventsDropped => false,
@@ -235,6 +251,7 @@ impl AuditEvent {
         line.optional("issuer", self.issuer.as_deref());
         line.optional("subject", self.subject.as_deref());
         line.optional("source", self.source.map(source_name));
+        line.optional("backend", self.backend.map(BackendKind::name));
         line.optional("token_fingerprint", self.token_fingerprint.as_deref());
         if let Some(address) = self.address {
             line.text("address", &address.to_string());

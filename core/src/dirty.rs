@@ -133,6 +133,15 @@ impl<T> Lock<T> {
         locked
     }
 
+    /// The same where nobody holds it.
+    pub(crate) fn try_lock(&self) -> Option<Locked<'_, T>> {
+        let inner = self.inner.try_lock()?;
+        let locked = Locked { mark: Mark::new(&self.dirty), inner };
+        #[cfg(any(test, feature = "test-panic"))]
+        inject::taken();
+        Some(locked)
+    }
+
     pub(crate) fn is_dirty(&self) -> bool {
         self.dirty.load(Ordering::SeqCst)
     }

@@ -7,18 +7,20 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use crate::audit::{AuditEvent, AuditQueue};
+use crate::cache::Verdicts;
 use crate::config::{Config, ConfigProblem};
 use crate::connection::{Cold, ConnectionId, Guard, Index, PermissionDiff, State, Table, Unauthenticated};
 use crate::decision::{Delivered, Reason, Refusal, Withheld};
 use crate::dirty::Repairs;
 use crate::explain::{self, Step};
+use crate::flow::sources::Sources;
 use crate::flow::{
     Admitted, Event, Inbound, Payload, Polled, Refreshed, Revocation, Revoked, answer, close, delivery, fault,
-    handshake, message, permissions, poll, refresh, revoke,
+    handshake, message, permissions, poll, refresh, revoke, sources,
 };
 use crate::identity::Identity;
 use crate::limit::{BruteForce, BucketId, Fingerprint, Permits, RateTable, Taken};
-use crate::lookup::{Answer, Answerer, Lookup, LookupId, Lookups};
+use crate::lookup::{Answer, Answerer, Backend, Lookup, LookupId, Lookups};
 use crate::metrics::{Gauges, Metrics};
 use crate::names::Names;
 use crate::policy::PermissionSets;
@@ -55,6 +57,8 @@ pub struct Engine {
     /// The latest end of any credential admitted so far, in wall milliseconds: a revocation outlives it.
     pub(crate) latest_expiry: AtomicU64,
     pub(crate) lookups: Lookups,
+    pub(crate) verdicts: Verdicts,
+    pub(crate) sources: Sources,
     pub(crate) audit: AuditQueue,
     pub(crate) metrics: Metrics,
     pub(crate) repairs: Repairs,
@@ -72,6 +76,9 @@ impl Engine {
         let bounds = (config.connection.clone(), config.limits.clone(), config.revocation.clone());
         let audit = config.audit.clone();
         let rules = Rules::compile(config, 1).map_err(ConfigProblem::uncompilable)?;
+        let hash = Names::new(seed);
+        let lookups = Lookups::new(hash.clone(), &rules.config.lookups);
+        let sources = Sources::new(&rules);
         let (connection, limits, revocation) = bounds;
         Ok(Engine {
             rules: CurrentRules::new(rules),
@@ -81,7 +88,7 @@ impl Engine {
                 .map(|shard| Shard::new(shard, MonoTime(0)))
                 .collect(),
             index: Index::new(),
-            hash: Names::new(seed),
+            hash,
             address_permits: Permits::new(limits.max_tracked),
             unauthenticated: Permits::new(1),
             unauthenticated_addresses: Permits::new(connection.max_unauthenticated),
@@ -90,7 +97,9 @@ impl Engine {
             sets: PermissionSets::new(connection.max_connections.saturating_add(SPARE_SETS)),
             revocations: RevocationTable::new(seed.derive("revocations"), revocation.max_rules),
             latest_expiry: AtomicU64::new(0),
-            lookups: Lookups::new(),
+            verdicts: Verdicts::new(),
+            lookups,
+            sources,
             audit: AuditQueue::new(audit.max_events),
             metrics: Metrics::new(),
             repairs: Repairs::new(),
@@ -238,13 +247,27 @@ impl Engine {
         self.call(now, |rules| poll::poll(self, rules, shard, now, max, events))
     }
 
-    /// When a shard must be polled at the latest.
+    /// When a shard must be polled at the latest. Of shard 0 also: when keys are to be fetched.
     pub fn next_deadline(&self, shard: u8) -> Option<MonoTime> {
         if self.repairs.is_due() {
             // At once: whoever must go after a panic is told by the poll.
             return self.shard(shard).map(|_| MonoTime(0));
         }
-        self.shard(shard).map(Shard::next_deadline).filter(|deadline| *deadline != MonoTime::NEVER)
+        poll::next_deadline(self, shard, self.shard(shard)?.next_deadline())
+    }
+
+    /// When keys are to be fetched ahead of need, or a fetch is given up: call [`lookups_for`](Engine::lookups_for)
+    /// or poll shard 0 then. `None` when no issuer's keys are fetched. One atomic load.
+    pub fn next_fetch(&self) -> Option<MonoTime> {
+        Some(self.sources.next()).filter(|next| *next != MonoTime::NEVER)
+    }
+
+    /// The issuers whose keys are fetched and never came: their tokens are refused.
+    pub fn missing_keys(&self) -> Vec<Arc<str>> {
+        self.rules.with(|rules| {
+            let missing = rules.issuers.remote().filter(|issuer| issuer.version() == 0);
+            missing.map(|issuer| Arc::from(issuer.config().issuer.as_str())).collect()
+        })
     }
 
     /// Takes up to `max` questions that wait for an answer.
@@ -254,7 +277,7 @@ impl Engine {
 
     /// The same, of one kind only: where an HTTP driver and the host share the work.
     pub fn lookups_for(&self, who: Answerer, max: usize, now: Now) -> Vec<Lookup> {
-        fault::mend(self, now);
+        self.call(now, |rules| sources::fetch_due(self, rules, now));
         self.lookups.take(who, max, now.mono)
     }
 
@@ -270,7 +293,7 @@ impl Engine {
     /// Puts a key set in force for an issuer with `jwks_url`, before any connection asks for it. False when the
     /// document was bad and the old keys stay.
     pub fn load_keys(&self, issuer: &str, document: &[u8], now: Now) -> bool {
-        self.call(now, |rules| answer::load_keys(self, rules, issuer, document, now))
+        self.call(now, |rules| sources::put_in_force(self, rules, issuer, document, now))
     }
 
     /// Who a connection is, once authenticated.
@@ -302,6 +325,13 @@ impl Engine {
     /// Counters and gauges in the Prometheus text format. Labels come from closed sets.
     pub fn metrics(&self) -> String {
         let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+        let key_sets = self.rules.with(|rules| {
+            let sets = rules.issuers.remote().map(|issuer| {
+                let fetched = issuer.fetched().map_or(0, |fetched| fetched.wall.as_secs());
+                (issuer.config().issuer.clone(), fetched)
+            });
+            sets.collect()
+        });
         self.metrics.to_prometheus(&Gauges {
             connections: count(self.table.len()),
             unauthenticated: u64::from(self.unauthenticated.held(self.hash.everyone())),
@@ -311,6 +341,8 @@ impl Engine {
             pending_lookups: count(self.lookups.len()),
             audit_waiting: count(self.audit.len()),
             audit_dropped: self.audit.dropped(),
+            sources: self.lookups.tallies(),
+            key_sets,
         })
     }
 
@@ -333,6 +365,11 @@ impl Engine {
         self.rules.with(|rules| {
             for (issuer, key_ids) in &removed {
                 revoke::key_removed(self, rules, issuer, key_ids, now);
+            }
+            let keep = |backend: &Backend| sources::is_configured(rules, backend);
+            self.lookups.configure(&rules.config.lookups, keep, now.mono);
+            if self.sources.adopt(rules, now.mono) {
+                self.wake(0);
             }
         });
         crate::flow::report::reloaded(self, now);

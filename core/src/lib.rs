@@ -66,6 +66,7 @@
 extern crate self as wsauth;
 
 pub mod audit;
+mod cache;
 pub mod config;
 mod connection;
 mod decision;

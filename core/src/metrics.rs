@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::audit::source_name;
 use crate::config::CredentialSource;
 use crate::decision::Reason;
+use crate::lookup::{BackendKind, Tally};
 
 const STRIPES: usize = 16;
 
@@ -53,7 +54,7 @@ pub(crate) enum Stage {
 }
 
 /// What is counted by looking, not by adding: filled in by the engine at each scrape.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub(crate) struct Gauges {
     /// Live connections.
@@ -72,6 +73,10 @@ pub(crate) struct Gauges {
     pub audit_waiting: u64,
     /// Audit events lost since the start. A counter, kept by the queue.
     pub audit_dropped: u64,
+    /// How the sources did, in the order of their kinds. Counters but for the last member, kept by the lookups.
+    pub sources: [Tally; BackendKind::ALL.len()],
+    /// Each issuer whose keys are fetched, and the second of 1970 at which the last good set came; 0 for never.
+    pub key_sets: Vec<(String, u64)>,
 }
 
 const COUNTS: [(Count, &str); 10] = [
@@ -170,15 +175,34 @@ impl Metrics {
         }
         for source in SOURCES {
             let series = format_args!("{{source=\"{}\"}}", source_name(source));
-            out.labelled("wsauth_handshakes_accepted_total", series, self.accepted(source));
+            out.labelled("wsauth_handshakes_accepted_total", "counter", series, self.accepted(source));
         }
         for (stage, name) in STAGES {
             for reason in Reason::ALL {
                 let labels = format_args!("{{stage=\"{name}\",reason=\"{}\"}}", reason.name());
-                out.labelled("wsauth_refusals_total", labels, self.refused(stage, *reason));
+                out.labelled("wsauth_refusals_total", "counter", labels, self.refused(stage, *reason));
             }
         }
         out.series("wsauth_audit_dropped_total", "counter", gauges.audit_dropped);
+        for (kind, tally) in BackendKind::ALL.into_iter().zip(&gauges.sources) {
+            for (outcome, count) in [
+                ("answered", tally.answered),
+                ("failed", tally.failed),
+                ("late", tally.late),
+                ("refused", tally.refused),
+            ] {
+                let labels = format_args!("{{backend=\"{}\",outcome=\"{outcome}\"}}", kind.name());
+                out.labelled("wsauth_lookups_total", "counter", labels, count);
+            }
+        }
+        for (kind, tally) in BackendKind::ALL.into_iter().zip(&gauges.sources) {
+            let labels = format_args!("{{backend=\"{}\"}}", kind.name());
+            out.labelled("wsauth_sources_left_alone", "gauge", labels, tally.open);
+        }
+        for (issuer, second) in &gauges.key_sets {
+            let labels = format_args!("{{issuer=\"{}\"}}", label(issuer));
+            out.labelled("wsauth_key_set_fetched_timestamp_seconds", "gauge", labels, *second);
+        }
         for (name, value) in [
             ("wsauth_connections", gauges.connections),
             ("wsauth_unauthenticated_connections", gauges.unauthenticated),
@@ -233,10 +257,15 @@ impl Exposition {
         let _ = writeln!(self.text, "{series} {value}");
     }
 
-    fn labelled(&mut self, family: &'static str, labels: std::fmt::Arguments<'_>, value: u64) {
-        self.header(family, "counter");
+    fn labelled(&mut self, family: &'static str, kind: &str, labels: std::fmt::Arguments<'_>, value: u64) {
+        self.header(family, kind);
         let _ = writeln!(self.text, "{family}{labels} {value}");
     }
+}
+
+/// A configured name as the value of a label. It holds no control characters.
+fn label(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"")
 }
 
 fn increment(counter: Option<&AtomicU64>) {

@@ -50,6 +50,11 @@ impl Names {
         self.hash.fingerprint(&[b"everyone"])
     }
 
+    /// A number that spreads fetches: the same for one purpose, source and count.
+    pub(crate) fn spread(&self, purpose: &str, issuer: &str, count: u64) -> u64 {
+        self.hash.fingerprint(&[b"spread", purpose.as_bytes(), issuer.as_bytes(), &count.to_le_bytes()]).low()
+    }
+
     /// A number that spreads refreshes: the same for one connection, unlike for two (RULES 26).
     pub(crate) fn jitter(&self, id: ConnectionId) -> u64 {
         self.hash.fingerprint(&[b"jitter", &id.as_u64().to_le_bytes()]).low()

@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 
-use crate::config::Config;
+use crate::config::{Config, IssuerConfig};
+use crate::decision::Reason;
 use crate::keys::{Issuer, Issuers};
 use crate::limit::Gcra;
 use crate::policy::Policy;
@@ -29,6 +30,8 @@ pub(crate) struct Rules {
     pub(crate) issuers: Issuers,
     pub(crate) message_rate: Gcra,
     pub(crate) control_rate: Gcra,
+    /// Whether any issuer signs with a private key. A MAC costs no more than looking it up (RULES 33).
+    pub(crate) public_keys: bool,
 }
 
 impl Rules {
@@ -40,13 +43,19 @@ impl Rules {
             issuers: Issuers::from_config(&config.issuers)?,
             message_rate: Gcra::from(&config.limits.messages_per_user),
             control_rate: Gcra::from(&config.limits.control_per_user),
+            public_keys: config.issuers.iter().any(IssuerConfig::has_public_keys),
             config,
         })
     }
 
-    /// Takes a token to proven facts.
+    /// Takes a token to proven facts. Fetched keys that are too old prove nothing: they are needed anew.
     pub(crate) fn verify(&self, token: &[u8], now: Now) -> Result<Claims, TokenVerdict> {
-        verify_token(token, &self.issuers, self.config.handshake.max_token_bytes, now.wall)
+        let claims = verify_token(token, &self.issuers, self.config.handshake.max_token_bytes, now.wall)?;
+        let index = self.issuers.find(claims.issuer()).ok_or(Reason::FaultInternal)?;
+        match self.issuers.get(index) {
+            Some(issuer) if issuer.has_keys(now) => Ok(claims),
+            _ => Err(TokenVerdict::KeysNeeded { issuer: index }),
+        }
     }
 
     /// A configured issuer by its exact name.

@@ -17,11 +17,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value as Json, json};
 use shared::{Request, config, engine, token};
-use wsauth::lookup::{Answer, Vouched};
+use wsauth::lookup::{Answer, HttpResponse, Question, Vouched};
 use wsauth::time::{Now, WallTime};
-use wsauth::{Payload, Revocation};
+use wsauth::{EventKind, Payload, Progress, Revocation};
 
-const KINDS: [&str; 6] = ["jwt", "origin", "handshake", "message", "client_ip", "refresh"];
+const KINDS: [&str; 8] =
+    ["jwt", "origin", "handshake", "message", "client_ip", "refresh", "introspection", "introspection_jwt"];
 
 #[test]
 fn every_attack_ends_as_it_must() {
@@ -41,6 +42,8 @@ fn every_attack_ends_as_it_must() {
             "handshake" => handshake(&vector),
             "message" => message(&vector),
             "client_ip" => client_ip(&vector),
+            "introspection" => introspection(&vector["config"], response(&vector["response"])),
+            "introspection_jwt" => introspection(&vector["config"], signed_response(&vector["token"])),
             _ => refresh(&vector),
         };
         let id = vector["id"].as_str().unwrap().to_owned();
@@ -50,7 +53,7 @@ fn every_attack_ends_as_it_must() {
         reasons.insert(id, outcome);
     }
     assert_eq!(wrong, Vec::<String>::new(), "{} wrong", wrong.len());
-    assert_eq!(reasons.len(), 269);
+    assert_eq!(reasons.len(), 290);
 
     let path = folder.join("reasons.json");
     let mut written = serde_json::to_string_pretty(&reasons).unwrap();
@@ -251,6 +254,60 @@ fn refresh(vector: &Json) -> String {
         Ok(_) => "accepted".into(),
         Err(refusal) => refusal.reason.name().into(),
     }
+}
+
+/// An opaque token, and the answer of its issuer's endpoint about it.
+fn introspection(told: &Json, response: HttpResponse) -> String {
+    let mut config = verifier(told);
+    let issuer = &mut config["issuer"][0];
+    issuer["opaque"] = json!(true);
+    issuer["introspection"] = json!({
+        "url": "https://idp.example.com/introspect",
+        "client_id": "ws",
+        "client_secret": { "text": "secret" },
+        "signed": !told["jwks"].is_null(),
+    });
+    if told["jwks"].is_null() {
+        issuer.as_object_mut().unwrap().remove("keys");
+        issuer.as_object_mut().unwrap().remove("algorithms");
+    }
+    // What a token must say of its type; an answer has a type of its own.
+    issuer.as_object_mut().unwrap().remove("typ");
+    let (engine, now) = (engine(&config).unwrap(), now(told));
+    let admitted = Request::new().bearer("opaque-0123456789abcdef").send(&engine, now).unwrap();
+    assert_eq!(admitted.progress, Progress::Authenticating);
+    let lookups = engine.lookups(8, now);
+    assert!(
+        matches!(&lookups[..], [lookup] if matches!(&lookup.question, Question::Introspection { url: Some(_), .. }))
+    );
+    engine.answer(lookups[0].id, Answer::Response(Box::new(response)), now).unwrap();
+    let mut events = Vec::new();
+    let _ = engine.poll(0, now, usize::MAX, &mut events).unwrap();
+    let verdicts = events.iter().filter_map(|event| match &event.kind {
+        EventKind::Ready => Some("accepted"),
+        EventKind::Refused { refusal, .. } => Some(refusal.reason.name()),
+        _ => None,
+    });
+    let verdict: Vec<_> = verdicts.collect();
+    assert_eq!(verdict.len(), 1, "{events:?}");
+    verdict[0].to_owned()
+}
+
+fn response(value: &Json) -> HttpResponse {
+    let headers = pairs(&value["headers"]);
+    let mut types = headers.into_iter().filter(|(name, _)| name.eq_ignore_ascii_case(b"content-type"));
+    let content_type = match (types.next(), types.next()) {
+        (Some((_, value)), None) => String::from_utf8(value).ok(),
+        _ => None,
+    };
+    let status = u16::try_from(value["status"].as_u64().unwrap()).unwrap();
+    let body = STANDARD.decode(value["body_b64"].as_str().unwrap()).unwrap();
+    HttpResponse { status, content_type, retry_after_ms: None, body }
+}
+
+fn signed_response(token: &Json) -> HttpResponse {
+    let content_type = Some("application/token-introspection+jwt".to_owned());
+    HttpResponse { status: 200, content_type, retry_after_ms: None, body: token.as_str().unwrap().into() }
 }
 
 fn outcome(result: Result<wsauth::Admitted, wsauth::Refusal>) -> String {

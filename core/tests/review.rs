@@ -115,6 +115,10 @@ fn whoever_has_no_room_to_wait_does_not_keep_keys_from_being_asked_for() {
     let engine = engine(&all).unwrap();
     let header = "eyJhbGciOiJSUzI1NiIsImtpZCI6ImEifQ";
     let unknown = format!("{header}.e30.{}", "A".repeat(342));
+    // The fetch ahead of need is over, and its cool-down: nothing is out that could be joined.
+    let set = br#"{"keys":[{"kty":"RSA","kid":"b","e":"AQAB","n":"ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4d4QlL-yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQ"}]}"#;
+    assert!(engine.load_keys(all["issuer"][0]["issuer"].as_str().unwrap(), set, at(0)));
+    assert_eq!(engine.lookups(9, at(0)).len(), 0);
     assert_eq!(Request::new().send(&engine, at(0)).unwrap().progress, Progress::AwaitingAuth);
     let crowded = Request::new().bearer(&unknown).send(&engine, at(0)).unwrap_err();
     assert_eq!(crowded.reason, Reason::UnauthenticatedConnections);

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use serde_json::json;
-use shared::world::{World, names};
+use shared::world::{World, key_set, metric, names, remote_issuer, token_of_fetched};
 use shared::{ISSUER, Request, config};
 use wsauth::time::Now;
 use wsauth::{ConnectionId, Engine, Payload, Revocation};
@@ -286,4 +286,47 @@ fn threads_share_one_budget() {
         });
         assert_eq!(passed.load(Ordering::SeqCst), 20);
     }
+}
+
+/// RULES 4 and 33: a token found in the cache is looked up among the revocations like one that was just verified.
+#[test]
+fn a_revocation_wins_over_any_number_of_handshakes_with_a_kept_token() {
+    let ample = json!({ "connections_per_address": 100_000, "connections_per_user": 100_000 });
+    let world = World::of(&config(json!({ "issuer": remote_issuer(), "limits": ample })));
+    assert!(world.engine.load_keys(ISSUER, &key_set(&["k1"]), world.now));
+    for round in 0..ROUNDS {
+        let claims = world.claims("ann", 600, json!({ "jti": format!("t{round}") }));
+        let token = token_of_fetched("k1", &claims);
+        let (come, revoked) = (AtomicUsize::new(0), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    let mut late = 0;
+                    while late < 20 {
+                        let over = revoked.load(Ordering::SeqCst);
+                        late += usize::from(over);
+                        come.fetch_add(1, Ordering::SeqCst);
+                        let Ok(admitted) = Request::new().bearer(&token).send(&world.engine, world.now) else {
+                            continue;
+                        };
+                        assert!(!over, "let in after its revocation had returned");
+                        let id = admitted.connection;
+                        let over = revoked.load(Ordering::SeqCst);
+                        let allowed = world.engine.message(id, Payload::Text(br#"{"type":"ping"}"#), world.now).is_ok();
+                        assert!(!(over && allowed), "live after its revocation had returned");
+                        world.engine.closed(id, world.now);
+                    }
+                });
+            }
+            while come.load(Ordering::SeqCst) < 30 {
+                std::thread::yield_now();
+            }
+            let _ =
+                world.engine.revoke(Revocation::Token { issuer: ISSUER, token_id: &format!("t{round}") }, world.now);
+            revoked.store(true, Ordering::SeqCst);
+        });
+        assert!(Request::new().bearer(&token).send(&world.engine, world.now).is_err());
+    }
+    let count = |result: &str| metric(&world.engine, &format!("wsauth_cache_total{{result=\"{result}\"}}"));
+    assert!(count("hit") > 10 * count("miss"), "most were found");
 }

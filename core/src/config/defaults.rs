@@ -38,6 +38,13 @@ impl IssuerConfig {
     }
 }
 
+impl IssuerConfig {
+    /// Whether it signs with a private key, and not with a shared secret.
+    pub(crate) fn has_public_keys(&self) -> bool {
+        self.algorithms.iter().any(|algorithm| !algorithm.is_mac())
+    }
+}
+
 impl RemoteKeysConfig {
     /// The key set at `url`, with the default for everything else.
     pub fn new(url: &str) -> RemoteKeysConfig {

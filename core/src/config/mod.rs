@@ -27,6 +27,8 @@ pub use problem::ConfigProblem;
 pub use tree::{Entry, Kind, MAX_TEXT_BYTES, Value};
 pub use types::*;
 
+pub(crate) use refuse::find_named_url_problem;
+
 use fields::Fields;
 use place::Place;
 use problem::Problem;

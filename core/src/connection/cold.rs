@@ -79,6 +79,8 @@ pub(crate) struct PendingCredential {
     pub(crate) lookup: Option<LookupId>,
     /// When that lookup is over, answered or not.
     pub(crate) until: MonoTime,
+    /// When its source last vouched for it, where one did.
+    pub(crate) vouched: MonoTime,
 }
 
 /// How far the refresh is.
@@ -130,7 +132,7 @@ pub(crate) struct Unauthenticated {
 impl PendingCredential {
     /// A credential nothing has been asked about yet.
     pub(crate) fn new(source: CredentialSource, token: Secret) -> PendingCredential {
-        PendingCredential { source, token, session: false, lookup: None, until: MonoTime::NEVER }
+        PendingCredential { source, token, session: false, lookup: None, until: MonoTime::NEVER, vouched: MonoTime(0) }
     }
 }
 

@@ -10,7 +10,7 @@ use crate::config::UserLimitPolicy;
 use crate::connection::{Cold, ConnectionId, Grant, Guard, RefreshState, State, Timetable};
 use crate::decision::{Reason, Refusal};
 use crate::engine::Engine;
-use crate::flow::{close, due, report};
+use crate::flow::{close, due, introspect, report};
 use crate::identity::Identity;
 use crate::limit::Fingerprint;
 use crate::policy::PermissionSet;
@@ -53,6 +53,7 @@ pub(crate) fn go_live(
             guard.held_permissions.clear();
             return Err(refusal);
         }
+        introspect::plan_recheck(engine, rules, &mut guard, now);
         if let Some(held) = guard.held.unauthenticated.take() {
             engine.release_unauthenticated(held);
         }

@@ -7,17 +7,19 @@ use crate::connection::{Cold, ConnectionId, Guard, PendingCredential, Slot};
 use crate::decision::{Reason, Refusal};
 use crate::engine::Engine;
 use crate::flow::handshake::Wanted;
+use crate::flow::identify::identify;
 use crate::flow::refresh::Refreshed;
-use crate::flow::{admit, close, due, refresh, report, revoke};
+use crate::flow::sources::Fetched;
+use crate::flow::{admit, close, due, introspect, refresh, report, sources};
 use crate::identity::Identity;
-use crate::lookup::{Answer, LOOKUP_MS, LookupId, Purpose, Question, Waiter};
+use crate::lookup::{Answer, LOOKUP_MS, LookupId, Outcome, Purpose, Question, Waiter};
 use crate::rules::Rules;
 use crate::secret::Secret;
-use crate::time::Now;
+use crate::time::{MonoTime, Now};
 use crate::token::TokenVerdict;
 
-/// Asks about a credential and keeps it until the answer comes; one kept before is given up, with its answer. False
-/// when too much is out already. The caller holds the connection's lock, so no answer comes too early.
+/// Asks about a credential and keeps it until the answer comes; one kept before is given up, with its answer. Refused
+/// when its source is left alone, or too much is out already. The caller holds the connection's lock, so no answer comes too early.
 pub(crate) fn ask_about(
     engine: &Engine,
     rules: &Rules,
@@ -26,18 +28,17 @@ pub(crate) fn ask_about(
     mut credential: PendingCredential,
     purpose: Purpose,
     now: Now,
-) -> bool {
+) -> Result<(), Refusal> {
     credential.session = wanted == Wanted::Session;
     credential.until = now.mono.plus(LOOKUP_MS);
-    credential.lookup = ask(engine, rules, guard.id(), wanted, &credential.token, purpose, now);
-    let asked = credential.lookup.is_some();
-    if asked {
-        guard.credential = Some(credential);
-    }
-    asked
+    let lookup = ask(engine, rules, guard.id(), wanted, &credential.token, purpose, MonoTime(0), now)?;
+    credential.lookup = Some(lookup);
+    guard.credential = Some(credential);
+    Ok(())
 }
 
-/// Asks, or joins the same question. `None` when too much is out already.
+/// Asks, or joins the same question. Not asked where a source has answered after `since`.
+#[expect(clippy::too_many_arguments, reason = "one question, all that it depends on")]
 fn ask(
     engine: &Engine,
     rules: &Rules,
@@ -45,12 +46,28 @@ fn ask(
     wanted: Wanted,
     token: &Secret,
     purpose: Purpose,
+    since: MonoTime,
     now: Now,
-) -> Option<LookupId> {
-    let (key, question) = wanted.question(engine, rules, token)?;
-    let lookup = engine.lookups.ask(key, || question, Waiter { connection: id, purpose }, now.mono)?;
+) -> Result<LookupId, Refusal> {
+    let refusal = Refusal::after(Reason::SourceUnavailable, 1_000);
+    let (key, question) = wanted.question(engine, rules, token).ok_or(refusal)?;
+    let fetches = match &question {
+        Question::Discovery { issuer, .. } | Question::Keys { issuer, .. } => Some(Arc::clone(issuer)),
+        _ => None,
+    };
+    // Looked up where no question can end meanwhile: of any number of callers one asks.
+    let is_known = || {
+        let Wanted::Introspection(issuer) = wanted else { return false };
+        let verdict = introspect::find_verdict(engine, rules, issuer, token.expose(), now);
+        verdict.is_some_and(|(_, judged)| judged > since)
+    };
+    let waiter = Some(Waiter { connection: id, purpose });
+    let asked = engine.lookups.ask_unless(key, question, waiter, is_known, now.mono)?;
+    if let Some(issuer) = fetches {
+        sources::asked(engine, rules, &issuer, asked.deadline);
+    }
     engine.wake(id.shard());
-    Some(lookup)
+    Ok(asked.id)
 }
 
 /// Keys are asked for at most once a cool-down; within it an unknown key is simply unknown.
@@ -60,10 +77,8 @@ pub(crate) fn require_askable(engine: &Engine, rules: &Rules, wanted: Wanted, no
             let Some(issuer) = rules.issuers.get(index) else { return Err(Reason::FaultInternal.into()) };
             if engine.lookups.may_ask_keys(engine.hash.keys(&issuer.config().issuer), now.mono) {
                 Ok(())
-            } else if issuer.version() > 0 {
-                Err(Reason::KeyUnknown.into())
             } else {
-                Err(Refusal::after(Reason::SourceUnavailable, 1_000))
+                Err(sources::refuse_unknown_key(Some(issuer), None, now))
             }
         }
         Wanted::Session if rules.config.sessions.is_none() => Err(Reason::SessionUnknown.into()),
@@ -87,8 +102,8 @@ pub(crate) fn ask_source_again(
         let issuer = rules.issuers.find(&identity.issuer).filter(|index| rules.issuers.opaque() == Some(*index));
         issuer.map(Wanted::Introspection)
     };
-    let token = reask.token.clone();
-    let lookup = wanted.and_then(|wanted| ask(engine, rules, id, wanted, &token, Purpose::Reask, now));
+    let (token, since) = (reask.token.clone(), reask.vouched);
+    let lookup = wanted.and_then(|wanted| ask(engine, rules, id, wanted, &token, Purpose::Reask, since, now).ok());
     if let Some(reask) = guard.reask.as_mut() {
         reask.lookup = lookup;
     }
@@ -97,37 +112,90 @@ pub(crate) fn ask_source_again(
 
 /// Completes a question. An answer that is late, or to a question never asked, is refused and changes nothing.
 pub(crate) fn answer(engine: &Engine, rules: &Rules, id: LookupId, answer: Answer, now: Now) -> Result<(), Reason> {
-    let Some((question, waiters)) = engine.lookups.end(id, now.mono) else { return Err(Reason::MisuseHandle) };
-    if let (Question::Keys { issuer, .. }, Answer::Keys(document)) = (&question, &answer) {
-        let _ = load_keys(engine, rules, issuer, document, now);
-    }
+    let Some(question) = engine.lookups.begin(id, now.mono) else { return Err(Reason::MisuseHandle) };
+    // What the answer brings is in force before its question is gone: nobody falls between the two.
+    let word = match &question {
+        // Judged once for all who wait.
+        Question::Introspection { issuer, token, .. } => {
+            Some(introspect::judge(engine, rules, issuer, token, &answer, now))
+        }
+        _ => None,
+    };
+    let fetched = sources::take_keys(engine, rules, &question, &answer, now);
+    let outcome = match (sources::find_outcome(engine, &question, &answer, now), &question) {
+        (Outcome::Answered, Question::Keys { .. } | Question::Discovery { .. }) if fetched == Fetched::Nothing => {
+            Outcome::Failed
+        }
+        (outcome, _) => outcome,
+    };
+    let waiters = match (&question, &fetched) {
+        (Question::Discovery { issuer, .. }, Fetched::At(url)) => {
+            let keys = Question::Keys { issuer: Arc::clone(issuer), url: Arc::clone(url) };
+            let (waiters, asked) = engine.lookups.end_with(id, keys, now.mono);
+            if let Some(asked) = asked {
+                sources::asked(engine, rules, issuer, asked.deadline);
+                engine.wake(0);
+            }
+            waiters
+        }
+        (Question::Keys { issuer, .. } | Question::Discovery { issuer, .. }, Fetched::Nothing) => {
+            sources::failed(engine, rules, issuer, &answer, now);
+            engine.lookups.end(id, outcome, now.mono)
+        }
+        _ => engine.lookups.end(id, outcome, now.mono),
+    };
+    sources::report_changes(engine, now);
+    let discovered = matches!(fetched, Fetched::At(_));
     for waiter in waiters {
         let Some(slot) = engine.table.find(waiter.connection) else { continue };
         let asked = slot.lock(waiter.connection).and_then(|guard| find_asked(&guard, waiter.purpose, id).cloned());
         // Ended, or another credential took its place: the answer is of no use any more.
         let Some(asked) = asked else { continue };
-        let verdict = judge(rules, &question, &answer, &asked, now);
-        let vouched_by_source = !matches!(question, Question::Keys { .. });
-        let reask = vouched_by_source.then_some(PendingCredential { lookup: None, ..asked });
+        if discovered && carry_on(engine, rules, slot, waiter, id, &asked, now) {
+            continue;
+        }
+        let verdict = match &word {
+            Some(Ok(identity)) => Ok(Identity { source: asked.source, ..identity.clone() }),
+            Some(Err(refusal)) => Err(*refusal),
+            None => judge(engine, rules, &question, &answer, &fetched, &asked, now),
+        };
+        let vouched_by_source = !matches!(question, Question::Keys { .. } | Question::Discovery { .. });
+        let reask = vouched_by_source.then_some(PendingCredential { lookup: None, vouched: now.mono, ..asked });
         settle(engine, rules, slot, waiter, id, verdict.map(|identity| (identity, reask)), now);
     }
     Ok(())
 }
 
-/// Puts a fetched key set in force. A bad one keeps the last good one (REQUIREMENTS R-JWK-06). True when it is in
-/// force.
-pub(crate) fn load_keys(engine: &Engine, rules: &Rules, issuer: &str, document: &[u8], now: Now) -> bool {
-    let loaded = rules.issuer(issuer).ok_or_else(String::new).and_then(|issuer| issuer.load_keys(document));
-    report::keys_loaded(engine, issuer, loaded.is_ok(), now);
-    match loaded {
-        Ok(loaded) => {
-            if !loaded.removed.is_empty() {
-                revoke::key_removed(engine, rules, issuer, &loaded.removed, now);
-            }
-            true
-        }
-        Err(_) => false,
+/// It is known now where to ask: one who waited for that waits for the next answer. False when there is nothing more
+/// to ask for it, or it cannot be asked; then it is judged by what is known.
+fn carry_on(
+    engine: &Engine,
+    rules: &Rules,
+    slot: &Slot<Box<Cold>>,
+    waiter: Waiter,
+    lookup: LookupId,
+    asked: &PendingCredential,
+    now: Now,
+) -> bool {
+    let wanted = match rules.verify(asked.token.expose(), now) {
+        Err(TokenVerdict::KeysNeeded { issuer }) => Wanted::Keys(issuer),
+        Err(TokenVerdict::Opaque { issuer }) => Wanted::Introspection(issuer),
+        Ok(_) | Err(TokenVerdict::Refused(_)) => return false,
+    };
+    let id = waiter.connection;
+    let Some(mut guard) = slot.lock(id) else { return true };
+    if find_asked(&guard, waiter.purpose, lookup).is_none() {
+        return true;
     }
+    if waiter.purpose == Purpose::Reask {
+        return ask_source_again(engine, rules, id, &mut guard, now);
+    }
+    let asked = require_askable(engine, rules, wanted, now)
+        .and_then(|()| ask_about(engine, rules, &mut guard, wanted, asked.clone(), waiter.purpose, now));
+    if asked.is_ok() {
+        due::file(engine, rules, &guard);
+    }
+    asked.is_ok()
 }
 
 /// A new token for a live connection that something must be found out about first.
@@ -142,15 +210,27 @@ pub(crate) fn refresh_later(
     let slot = engine.table.find(id).ok_or(Reason::MisuseHandle)?;
     let mut guard = slot.lock(id).ok_or(Reason::MisuseHandle)?;
     let credential = PendingCredential::new(CredentialSource::FirstMessage, Secret::new(token.to_vec()));
-    let refusal = match require_askable(engine, rules, wanted, now) {
-        Ok(()) if ask_about(engine, rules, &mut guard, wanted, credential, Purpose::Refresh, now) => {
+    let asked = require_askable(engine, rules, wanted, now)
+        .and_then(|()| ask_about(engine, rules, &mut guard, wanted, credential, Purpose::Refresh, now));
+    match asked {
+        Ok(()) => {
             due::file(engine, rules, &guard);
-            return Ok(Refreshed::Pending);
+            Ok(Refreshed::Pending)
         }
-        Ok(()) => Refusal::after(Reason::SourceUnavailable, 1_000),
-        Err(refusal) => refusal,
-    };
-    Err(refresh::refuse(engine, rules, id, &mut guard, refusal, now))
+        Err(refusal) => {
+            // Nobody is asked, either, where somebody else's answer came in this very moment.
+            let refusal = match identify(engine, rules, token, CredentialSource::FirstMessage, now) {
+                Ok(proven) => {
+                    match refresh::commit(engine, rules, id, &mut guard, proven.identity, proven.reask, now) {
+                        Ok(refreshed) => return Ok(refreshed),
+                        Err(refusal) => refusal,
+                    }
+                }
+                Err(_) => refusal,
+            };
+            Err(refresh::refuse(engine, rules, id, &mut guard, refusal, now))
+        }
+    }
 }
 
 /// The credential that this lookup was asked about, while the connection still waits for it.
@@ -161,42 +241,38 @@ fn find_asked(cold: &Cold, purpose: Purpose, lookup: LookupId) -> Option<&Pendin
 
 /// What an answer says about one waiter's credential.
 fn judge(
+    engine: &Engine,
     rules: &Rules,
     question: &Question,
     answer: &Answer,
+    fetched: &Fetched,
     asked: &PendingCredential,
     now: Now,
 ) -> Result<Identity, Refusal> {
+    let unavailable = || {
+        let retry_after_ms = sources::retry_after(answer).unwrap_or(1_000);
+        Refusal::after(Reason::SourceUnavailable, u64::from(retry_after_ms))
+    };
     match (question, answer) {
-        (Question::Keys { .. }, Answer::Keys(_)) => match rules.verify(asked.token.expose(), now) {
-            Ok(claims) => Ok(claims.into_identity(asked.source)),
-            Err(TokenVerdict::Refused(reason)) => Err(reason.into()),
-            Err(TokenVerdict::KeysNeeded { issuer }) => {
-                let known = rules.issuers.get(issuer).is_some_and(|issuer| issuer.version() > 0);
-                Err(if known { Reason::KeyUnknown.into() } else { Refusal::after(Reason::SourceUnavailable, 1_000) })
+        (Question::Keys { .. } | Question::Discovery { .. }, _) => {
+            match identify(engine, rules, asked.token.expose(), asked.source, now) {
+                Ok(proven) => Ok(proven.identity),
+                Err(TokenVerdict::Refused(reason)) => Err(reason.into()),
+                // Only a good set says that a key is unknown.
+                Err(TokenVerdict::KeysNeeded { issuer }) if *fetched == Fetched::Keys => {
+                    Err(sources::refuse_unknown_key(rules.issuers.get(issuer), None, now))
+                }
+                Err(TokenVerdict::KeysNeeded { .. } | TokenVerdict::Opaque { .. }) => Err(unavailable()),
             }
-            Err(TokenVerdict::Opaque { .. }) => Err(Reason::TokenOpaque.into()),
-        },
-        (Question::Introspection { issuer, .. }, Answer::Vouched(vouched)) => {
-            // A reload may have taken the issuer away since it was asked, or its word for opaque tokens.
-            let config = rules.issuer(issuer).ok_or(Reason::IssuerUnknown)?.config();
-            if !config.opaque {
-                return Err(Reason::TokenOpaque.into());
-            }
-            Ok(Identity::from_vouched(vouched, Arc::clone(issuer), asked.source, config.wildcards, now.wall)?)
         }
         (Question::Session { .. }, Answer::Vouched(vouched)) => {
             let Some(sessions) = &rules.config.sessions else { return Err(Reason::SessionUnknown.into()) };
             let issuer = Arc::from(sessions.issuer.as_str());
             Ok(Identity::from_vouched(vouched, issuer, asked.source, true, now.wall)?)
         }
-        (Question::Introspection { .. }, Answer::Inactive) => Err(Reason::TokenInactive.into()),
         (Question::Session { .. }, Answer::Inactive) => Err(Reason::SessionUnknown.into()),
-        (_, Answer::Unavailable { retry_after_ms }) => {
-            Err(Refusal::after(Reason::SourceUnavailable, u64::from(retry_after_ms.unwrap_or(1_000))))
-        }
-        // An answer to another question than was asked is no answer.
-        _ => Err(Refusal::after(Reason::SourceUnavailable, 1_000)),
+        // Also: an answer to another question than was asked is no answer.
+        _ => Err(unavailable()),
     }
 }
 
@@ -247,24 +323,31 @@ fn settle(
             if let Some(reask) = guard.reask.as_mut() {
                 reask.lookup = None;
             }
-            let outcome = verdict.and_then(|(identity, _)| refresh::renew(engine, rules, &mut guard, identity, now));
-            settle_reask(engine, rules, id, &mut guard, outcome, now);
+            let word = verdict.map(|(identity, _)| identity);
+            settle_reask(engine, rules, id, &mut guard, word, now.mono, now);
         }
     }
 }
 
-/// RULES 29: gone is revoked; unavailable is asked again until expiry; still there goes on.
-fn settle_reask(
+/// RULES 29, for what its source said at `vouched`: gone is revoked; unavailable is asked again until expiry; still
+/// there goes on.
+pub(crate) fn settle_reask(
     engine: &Engine,
     rules: &Rules,
     id: ConnectionId,
     guard: &mut Guard<'_, Box<Cold>>,
-    outcome: Result<(), Refusal>,
+    word: Result<Identity, Refusal>,
+    vouched: MonoTime,
     now: Now,
 ) {
-    match outcome {
+    match word.and_then(|identity| refresh::renew(engine, rules, guard, identity, now)) {
         _ if guard.terminal.is_some() => return,
-        Ok(()) => guard.refresh.unavailable = false,
+        Ok(()) => {
+            guard.refresh.unavailable = false;
+            if let Some(reask) = guard.reask.as_mut() {
+                reask.vouched = vouched;
+            }
+        }
         Err(refusal) if refresh::is_unavailable(refusal.reason) => guard.refresh.unavailable = true,
         Err(_) => {
             close::close(engine, id, guard, Reason::Revoked.into(), now);

@@ -6,7 +6,7 @@
 use crate::connection::{Cold, ConnectionId, Guard, State};
 use crate::decision::{Reason, Refusal};
 use crate::engine::Engine;
-use crate::flow::{answer, close, refresh, report};
+use crate::flow::{answer, close, introspect, refresh, report};
 use crate::rules::Rules;
 use crate::time::{MonoTime, Now};
 
@@ -118,6 +118,10 @@ fn ask_for_refresh(engine: &Engine, rules: &Rules, id: ConnectionId, guard: &mut
         return;
     }
     if vouched_by_source(guard) {
+        if let Some((word, judged)) = introspect::find_news(engine, rules, guard, now) {
+            answer::settle_reask(engine, rules, id, guard, word, judged, now);
+            return;
+        }
         let _ = answer::ask_source_again(engine, rules, id, guard, now);
         // Until it answers: at expiry that is why (RULES 29).
         guard.refresh.unavailable = true;

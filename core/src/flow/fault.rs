@@ -79,6 +79,10 @@ fn rebuild_tables(engine: &Engine, rules: &Rules, now: Now) -> Dirty {
     let address = engine.address_permits.rebuild();
     let unauthenticated = engine.unauthenticated.rebuild() | engine.unauthenticated_addresses.rebuild();
     let permits = told(address | unauthenticated, "a call panicked in the permits: they were counted again");
+    told(
+        engine.sources.rebuild(rules, now.mono),
+        "a call panicked in the fetching of keys: every key set is fetched again",
+    );
     let lookups = told(engine.lookups.rebuild(), "a call panicked in the lookups: they were forgotten");
     let mut dirty = Dirty { all: revocations || index || rates || sets, index, permits, lookups, ..Dirty::default() };
     for (number, shard) in (0u8..).zip(&engine.shards) {

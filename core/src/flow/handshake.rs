@@ -6,11 +6,13 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::config::{CredentialSource, KeysConfig};
+use crate::config::CredentialSource;
 use crate::connection::{Cold, ConnectionId, Grant, PeerFacts, PendingCredential, State, Unauthenticated};
 use crate::decision::{Reason, Refusal};
 use crate::engine::Engine;
+use crate::flow::identify::{Proven, identify};
 use crate::flow::{admit, answer, close, report};
+use crate::keys::AskAt;
 use crate::limit::{Fingerprint, Taken};
 use crate::lookup::{Purpose, Question};
 use crate::request::{
@@ -153,17 +155,11 @@ impl Newcomer<'_, '_> {
             CredentialKind::Ticket => return Err(Reason::TicketUnknown.into()),
             CredentialKind::Token => {}
         }
-        match rules.verify(&credential.token, now) {
-            Ok(claims) => {
-                let identity = claims.into_identity(credential.source);
+        match identify(engine, rules, &credential.token, credential.source, now) {
+            Ok(proven) => {
                 let id = self.insert(State::Admitting)?;
-                match admit::go_live(engine, rules, id, identity, now) {
-                    Ok(()) => Ok((id, Progress::Live)),
-                    Err(refusal) => {
-                        close::closed(engine, id, now);
-                        Err(refusal)
-                    }
-                }
+                admit_proven(engine, rules, id, proven, now)?;
+                Ok((id, Progress::Live))
             }
             Err(TokenVerdict::Refused(reason)) => Err(reason.into()),
             Err(TokenVerdict::KeysNeeded { issuer }) => self.wait(credential, Wanted::Keys(issuer)),
@@ -188,15 +184,23 @@ impl Newcomer<'_, '_> {
         });
         answer::require_askable(engine, rules, wanted, now)?;
         let id = self.insert_unauthenticated(State::Authenticating)?;
-        let asked = engine.table.find(id).and_then(|slot| slot.lock(id)).is_some_and(|mut guard| {
-            let credential = PendingCredential::new(credential.source, token);
-            answer::ask_about(engine, rules, &mut guard, wanted, credential, Purpose::Admit, now)
-        });
-        if !asked {
-            close::closed(engine, id, now);
-            return Err(Refusal::after(Reason::SourceUnavailable, 1_000));
+        let asked = match engine.table.find(id).and_then(|slot| slot.lock(id)) {
+            Some(mut guard) => {
+                let credential = PendingCredential::new(credential.source, token);
+                answer::ask_about(engine, rules, &mut guard, wanted, credential, Purpose::Admit, now)
+            }
+            None => Err(Reason::FaultInternal.into()),
+        };
+        let Err(refusal) = asked else { return Ok((id, Progress::Authenticating)) };
+        // Nobody is asked, either, where somebody else's answer came in this very moment.
+        if matches!(wanted, Wanted::Introspection(_))
+            && let Ok(proven) = identify(engine, rules, &credential.token, credential.source, now)
+        {
+            admit_proven(engine, rules, id, proven, now)?;
+            return Ok((id, Progress::Authenticating));
         }
-        Ok((id, Progress::Authenticating))
+        close::closed(engine, id, now);
+        Err(refusal)
     }
 
     /// A connection in the pool of those that are not authenticated, which has bounds of its own (RULES 14).
@@ -235,6 +239,18 @@ impl Newcomer<'_, '_> {
     }
 }
 
+/// Takes a connection live, or gives all of it back.
+fn admit_proven(engine: &Engine, rules: &Rules, id: ConnectionId, proven: Proven, now: Now) -> Result<(), Refusal> {
+    if let Some(reask) = proven.reask
+        && let Some(mut guard) = engine.table.find(id).and_then(|slot| slot.lock(id))
+    {
+        guard.reask = Some(reask);
+    }
+    admit::go_live(engine, rules, id, proven.identity, now).inspect_err(|_| {
+        close::closed(engine, id, now);
+    })
+}
+
 /// What must be found out before a credential can be judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wanted {
@@ -252,15 +268,19 @@ impl Wanted {
         match self {
             Wanted::Keys(index) => {
                 let issuer = rules.issuers.get(index)?;
-                let name: Arc<str> = Arc::from(issuer.config().issuer.as_str());
-                let KeysConfig::Remote(remote) = &issuer.config().keys else { return None };
-                let url = Arc::from(remote.url.as_str());
-                Some((engine.hash.keys(&name), Question::Keys { issuer: name, url }))
+                Some((engine.hash.keys(&issuer.config().issuer), issuer.keys_question()?))
             }
             Wanted::Introspection(index) => {
-                let issuer: Arc<str> = Arc::from(rules.issuers.get(index)?.config().issuer.as_str());
+                let issuer = rules.issuers.get(index)?;
+                let url = match issuer.introspection_url() {
+                    AskAt::Host => None,
+                    AskAt::Url(url) => Some(url),
+                    AskAt::Undiscovered => return Wanted::Keys(index).question(engine, rules, token),
+                    AskAt::Nowhere => return None,
+                };
+                let issuer: Arc<str> = Arc::from(issuer.config().issuer.as_str());
                 let key = engine.hash.credential(&issuer, token.expose());
-                Some((key, Question::Introspection { issuer, url: None, token: token.clone() }))
+                Some((key, Question::Introspection { issuer, url, token: token.clone() }))
             }
             Wanted::Session => {
                 rules.config.sessions.as_ref()?;

@@ -10,6 +10,7 @@ use crate::connection::{Cold, ConnectionId, PendingCredential, Slot, Snapshot, S
 use crate::decision::{Delivered, Reason, Refusal, Withheld};
 use crate::engine::Engine;
 use crate::flow::handshake::Wanted;
+use crate::flow::identify::{Proven, identify};
 use crate::flow::{admit, answer, close, due, permissions, refresh, report};
 use crate::limit::Budget;
 use crate::lookup::Purpose;
@@ -284,13 +285,19 @@ fn first_message(
     let Ok(token) = message.and_then(|message| parse_control_token(&message)) else {
         return refuse(Reason::CredentialMissing.into());
     };
-    let wanted = match rules.verify(token.as_bytes(), now) {
-        Ok(claims) => {
-            return match admit::go_live(engine, rules, id, claims.into_identity(CredentialSource::FirstMessage), now) {
-                Ok(()) => Withheld::Consumed,
-                Err(refusal) => refuse(refusal),
-            };
+    let admit = |proven: Proven| {
+        if let Some(mut guard) = slot.lock(id)
+            && guard.state() == State::AwaitingAuth
+        {
+            guard.reask = proven.reask;
         }
+        match admit::go_live(engine, rules, id, proven.identity, now) {
+            Ok(()) => Withheld::Consumed,
+            Err(refusal) => refuse(refusal),
+        }
+    };
+    let wanted = match identify(engine, rules, token.as_bytes(), CredentialSource::FirstMessage, now) {
+        Ok(proven) => return admit(proven),
         Err(TokenVerdict::Refused(reason)) => return refuse(reason.into()),
         Err(TokenVerdict::KeysNeeded { issuer }) => Wanted::Keys(issuer),
         Err(TokenVerdict::Opaque { issuer }) => Wanted::Introspection(issuer),
@@ -298,7 +305,7 @@ fn first_message(
     if let Err(refusal) = answer::require_askable(engine, rules, wanted, now) {
         return refuse(refusal);
     }
-    {
+    let refusal = {
         let Some(mut guard) = slot.lock(id) else { return Withheld::Refused(Reason::MisuseHandle.into()) };
         if guard.state() != State::AwaitingAuth {
             // Another `auth` was first (RULES 15), or the connection ends.
@@ -306,13 +313,17 @@ fn first_message(
             return Withheld::Close(guard.terminal.map_or(Reason::ProtocolError.into(), |terminal| terminal.refusal));
         }
         let credential = PendingCredential::new(CredentialSource::FirstMessage, Secret::new(token.as_bytes().to_vec()));
-        if answer::ask_about(engine, rules, &mut guard, wanted, credential, Purpose::Admit, now)
-            && guard.transition(State::Authenticating).is_ok()
-        {
-            return Withheld::Consumed;
+        match answer::ask_about(engine, rules, &mut guard, wanted, credential, Purpose::Admit, now) {
+            Ok(()) if guard.transition(State::Authenticating).is_ok() => return Withheld::Consumed,
+            Ok(()) => Reason::FaultInternal.into(),
+            Err(refusal) => refusal,
         }
+    };
+    // Nobody is asked, either, where somebody else's answer came in this very moment.
+    match identify(engine, rules, token.as_bytes(), CredentialSource::FirstMessage, now) {
+        Ok(proven) => admit(proven),
+        Err(_) => refuse(refusal),
     }
-    refuse(Refusal::after(Reason::SourceUnavailable, 1_000))
 }
 
 /// Still being authenticated: hold. `None` when that ended meanwhile, as the `ready` that a hold waits for may be

@@ -10,12 +10,15 @@ pub(crate) mod fault;
 #[cfg(test)]
 mod fault_panics;
 pub(crate) mod handshake;
+pub(crate) mod identify;
+pub(crate) mod introspect;
 pub(crate) mod message;
 pub(crate) mod permissions;
 pub(crate) mod poll;
 pub(crate) mod refresh;
 pub(crate) mod report;
 pub(crate) mod revoke;
+pub(crate) mod sources;
 
 pub use handshake::{Admitted, Progress};
 pub(crate) use message::Inbound;

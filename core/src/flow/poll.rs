@@ -4,7 +4,7 @@ use crate::config::CredentialSource;
 use crate::connection::{Cold, ConnectionId, Guard, PermissionDiff, State};
 use crate::decision::{Reason, Refusal};
 use crate::engine::Engine;
-use crate::flow::due;
+use crate::flow::{due, sources};
 use crate::rules::Rules;
 use crate::time::{MonoTime, Now};
 use crate::wire::close_code;
@@ -87,17 +87,24 @@ pub(crate) fn poll(
             hand_out(rules, id, &mut guard, now, events);
         }
     }
+    if shard == 0 {
+        sources::fetch_due(engine, rules, now);
+    }
     let rest = alone.finish();
-    Ok(Polled {
-        more: more_due || rest.waiting,
-        next_deadline: Some(rest.next_deadline).filter(|deadline| *deadline != MonoTime::NEVER),
-    })
+    Ok(Polled { more: more_due || rest.waiting, next_deadline: next_deadline(engine, shard, rest.next_deadline) })
+}
+
+/// When a shard must be polled: at its wheel's next deadline, and shard 0 also when keys are to be fetched.
+pub(crate) fn next_deadline(engine: &Engine, shard: u8, wheel: MonoTime) -> Option<MonoTime> {
+    let deadline = if shard == 0 { wheel.min(engine.sources.next()) } else { wheel };
+    Some(deadline).filter(|deadline| *deadline != MonoTime::NEVER)
 }
 
 /// Advances a shard's deadlines by a bounded slice, so that a server that never polls degrades and does not
 /// leak (RULES 13).
 pub(crate) fn advance(engine: &Engine, rules: &Rules, shard: u8, now: Now, budget: usize) {
     let Some(outbox) = engine.shard(shard) else { return };
+    sources::fetch_due(engine, rules, now);
     let mut due_ids = Vec::new();
     let _serving = outbox.serving();
     outbox.take_due(now.mono, budget, &mut due_ids);

@@ -11,7 +11,8 @@ use crate::connection::{Cold, ConnectionId, Guard, PendingCredential, Permission
 use crate::decision::{Reason, Refusal};
 use crate::engine::Engine;
 use crate::flow::handshake::Wanted;
-use crate::flow::{admit, answer, close, due, report};
+use crate::flow::identify::identify;
+use crate::flow::{admit, answer, close, due, introspect, report};
 use crate::identity::Identity;
 use crate::policy::PermissionSet;
 use crate::rules::Rules;
@@ -43,8 +44,8 @@ pub(crate) fn refresh(
         require_live(engine, id, &mut guard, now)?;
     }
     // Verified without the lock: messages go on, and a revocation need not wait for a signature.
-    let outcome = match rules.verify(token, now) {
-        Ok(claims) => Ok(claims.into_identity(CredentialSource::FirstMessage)),
+    let outcome = match identify(engine, rules, token, CredentialSource::FirstMessage, now) {
+        Ok(proven) => Ok(proven),
         Err(TokenVerdict::Refused(reason)) => Err(Refusal::from(reason)),
         Err(TokenVerdict::KeysNeeded { issuer }) => {
             return answer::refresh_later(engine, rules, id, Wanted::Keys(issuer), token, now);
@@ -55,27 +56,28 @@ pub(crate) fn refresh(
     };
     let mut guard = slot.lock(id).ok_or(Reason::MisuseHandle)?;
     outcome
-        .and_then(|identity| commit(engine, rules, id, &mut guard, identity, None, now))
+        .and_then(|proven| commit(engine, rules, id, &mut guard, proven.identity, proven.reask, now))
         .map_err(|refusal| refuse(engine, rules, id, &mut guard, refusal, now))
 }
 
 /// Puts a verified identity in force on every live connection of its subject: for hosts that refresh over HTTP,
 /// behind a cookie (RULES 29). Returns how many connections took it.
 pub(crate) fn refresh_subject(engine: &Engine, rules: &Rules, token: &[u8], now: Now) -> Result<usize, Refusal> {
-    let identity = match rules.verify(token, now) {
-        Ok(claims) => claims.into_identity(CredentialSource::Cookie),
+    let proven = match identify(engine, rules, token, CredentialSource::Cookie, now) {
+        Ok(proven) => proven,
         Err(TokenVerdict::Refused(reason)) => return Err(reason.into()),
         Err(TokenVerdict::KeysNeeded { .. } | TokenVerdict::Opaque { .. }) => {
             return Err(Refusal::after(Reason::SourceUnavailable, 1_000));
         }
     };
     let mut taken = 0usize;
+    let identity = proven.identity;
     for id in engine.index.find(engine.hash.subject(&identity.issuer, &identity.subject)) {
         let Some(slot) = engine.table.find(id) else { continue };
         let Some(mut guard) = slot.lock(id) else { continue };
         // A connection of another session or client of the same user keeps its own token; its client has tried
         // nothing, so no attempt is counted.
-        if commit(engine, rules, id, &mut guard, identity.clone(), None, now).is_ok() {
+        if commit(engine, rules, id, &mut guard, identity.clone(), proven.reask.clone(), now).is_ok() {
             taken = taken.saturating_add(1);
         }
     }
@@ -108,6 +110,7 @@ pub(crate) fn commit(
     }
     let diff = put_in_force(engine, rules, guard, identity, now)?;
     guard.reask = reask;
+    introspect::plan_recheck(engine, rules, guard, now);
     // One that still waits for its source came before this one.
     guard.credential = None;
     guard.record().touch(now.mono);
@@ -137,9 +140,11 @@ pub(crate) fn renew(
         // Asked again after half of what is left, and never more often than one that does not answer.
         let half = Timetable::plan(old.expiry, rules.config.refresh.lead_ms, 0, now).ask_at;
         guard.timetable.ask_at = half.max(now.mono.plus(due::REASK_MS)).min(guard.timetable.expiry);
+        introspect::plan_recheck(engine, rules, guard, now);
         return Ok(());
     }
     let diff = put_in_force(engine, rules, guard, identity, now)?;
+    introspect::plan_recheck(engine, rules, guard, now);
     merge_diff(&mut guard.pending.refreshed, diff);
     Ok(())
 }

@@ -7,6 +7,7 @@ use crate::engine::Engine;
 use crate::flow::due;
 use crate::flow::handshake::Seen;
 use crate::limit::{counts_as_guess, counts_as_refusal};
+use crate::lookup::Backend;
 use crate::metrics::{Count, Stage};
 use crate::request::{ClientAddress, Upgrade};
 use crate::rules::Rules;
@@ -167,6 +168,41 @@ pub(crate) fn connection_fault(engine: &Engine, id: ConnectionId, cold: &Cold, n
     let mut event = of_connection(AuditKind::Fault, id, cold, now);
     event.detail = Some("a call panicked in the middle of this connection: it was closed");
     engine.audit.push(event);
+}
+
+/// What came from an issuer was no document of the kind asked for; the sentence is one of ours.
+pub(crate) fn document_refused(engine: &Engine, issuer: &str, why: &'static str, now: Now) {
+    let mut event = AuditEvent::new(AuditKind::Fault, now.wall);
+    event.issuer = Some(issuer.into());
+    event.detail = Some(why);
+    engine.audit.push(event);
+}
+
+pub(crate) fn source_degraded(engine: &Engine, backend: &Backend, detail: &'static str, now: Now) {
+    let mut event = of_source(AuditKind::SourceDegraded, backend, detail, now);
+    event.reason = Some(Reason::SourceUnavailable);
+    engine.audit.push(event);
+}
+
+pub(crate) fn source_recovered(engine: &Engine, backend: &Backend, detail: &'static str, now: Now) {
+    engine.audit.push(of_source(AuditKind::SourceRecovered, backend, detail, now));
+}
+
+/// The source answers 401 or 403: not the user's credential is wrong but ours.
+pub(crate) fn credentials_rejected(engine: &Engine, backend: &Backend, now: Now) {
+    engine.metrics.add(Count::Alert);
+    let detail = "the source refuses our own credentials";
+    let mut event = of_source(AuditKind::AlertCredentialsRejected, backend, detail, now);
+    event.reason = Some(Reason::SourceUnavailable);
+    engine.audit.push(event);
+}
+
+fn of_source(kind: AuditKind, backend: &Backend, detail: &'static str, now: Now) -> AuditEvent {
+    let mut event = AuditEvent::new(kind, now.wall);
+    event.backend = Some(backend.kind);
+    event.issuer = backend.issuer.clone();
+    event.detail = Some(detail);
+    event
 }
 
 pub(crate) fn reloaded(engine: &Engine, now: Now) {

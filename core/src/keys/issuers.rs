@@ -4,8 +4,11 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
+use super::discovery::Discovered;
 use super::ring::{KeyRing, Trust};
-use crate::config::{IssuerConfig, KeysConfig};
+use crate::config::{IssuerConfig, KeysConfig, RemoteKeysConfig};
+use crate::lookup::Question;
+use crate::time::Now;
 
 /// The configured issuers, in the order written. Shared by all threads.
 #[derive(Debug)]
@@ -26,6 +29,23 @@ pub struct Issuer {
 struct Versioned {
     version: u64,
     ring: Arc<KeyRing>,
+    /// When the last good set came, on both clocks.
+    fetched: Option<Now>,
+    /// What the last good discovery document said.
+    discovered: Option<Arc<Discovered>>,
+}
+
+/// Whom to ask about this issuer's opaque tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AskAt {
+    /// The host, which knows.
+    Host,
+    /// This endpoint.
+    Url(Arc<str>),
+    /// The endpoint that the discovery document names, which is to be asked for first.
+    Undiscovered,
+    /// Nobody: the discovery document names none.
+    Nowhere,
 }
 
 /// What came of a new key set.
@@ -54,7 +74,8 @@ impl Issuers {
             }
             let (ring, skipped) = KeyRing::from_config(config).map_err(|why| format!("issuer `{name}`: {why}"))?;
             issuers.skipped.extend(skipped.into_iter().map(|text| format!("issuer `{name}`: {text}")));
-            let keys = Arc::new(RwLock::new(Versioned { version: 0, ring: Arc::new(ring) }));
+            let keys = Versioned { version: 0, ring: Arc::new(ring), fetched: None, discovered: None };
+            let keys = Arc::new(RwLock::new(keys));
             issuers.list.push(Issuer { config: config.clone(), keys });
         }
         Ok(issuers)
@@ -68,13 +89,7 @@ impl Issuers {
             let Some(after) = self.list.iter_mut().find(|issuer| issuer.config.issuer == before.config.issuer) else {
                 continue;
             };
-            let same_place = match (&before.config.keys, &after.config.keys) {
-                (KeysConfig::Remote(old), KeysConfig::Remote(new)) => {
-                    (&old.url, old.discovery) == (&new.url, new.discovery)
-                }
-                _ => false,
-            };
-            if same_place {
+            if before.place().is_some() && before.place() == after.place() {
                 after.keys = Arc::clone(&before.keys);
             }
             let removed = before.keys().removed_in(&after.keys());
@@ -95,6 +110,11 @@ impl Issuers {
         self.list.get(index)
     }
 
+    /// Counts the changes of all their keys: while it stays the same, no ring has changed.
+    pub(crate) fn version(&self) -> u64 {
+        self.list.iter().fold(0, |sum, issuer| sum.wrapping_add(issuer.version()))
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.list.len()
@@ -108,6 +128,11 @@ impl Issuers {
     /// The index of the issuer of exactly this name.
     pub fn find(&self, name: &str) -> Option<usize> {
         self.list.iter().position(|issuer| issuer.config.issuer == name)
+    }
+
+    /// Those whose keys are fetched.
+    pub(crate) fn remote(&self) -> impl Iterator<Item = &Issuer> {
+        self.list.iter().filter(|issuer| issuer.is_remote())
     }
 
     /// The index of the only issuer, if there is only one.
@@ -129,7 +154,7 @@ impl Issuer {
 
     /// Whether its keys are fetched by the driver.
     pub fn is_remote(&self) -> bool {
-        matches!(self.config.keys, KeysConfig::Remote(_))
+        self.remote().is_some()
     }
 
     /// Its present keys. Cost: one read lock and one reference count.
@@ -142,29 +167,90 @@ impl Issuer {
         self.keys.read().version
     }
 
+    /// When the last good set came.
+    pub fn fetched(&self) -> Option<Now> {
+        self.keys.read().fetched
+    }
+
+    /// Whether its fetched keys are too old to vouch for anyone, by either clock: setting the wall clock back does not
+    /// make them younger. False while none were ever fetched.
+    pub fn is_stale(&self, now: Now) -> bool {
+        let (Some(remote), Some(fetched)) = (self.remote(), self.fetched()) else { return false };
+        now.mono.since(fetched.mono) >= remote.max_stale_ms || now.wall.since(fetched.wall) >= remote.max_stale_ms
+    }
+
+    /// Whether it has keys that may be used: configured, or fetched and not too old.
+    pub fn has_keys(&self, now: Now) -> bool {
+        !self.is_remote() || (self.version() > 0 && !self.is_stale(now))
+    }
+
+    /// The question that begins a fetch of its keys: for the discovery document where there is one, each time, since
+    /// it may say something else by now.
+    pub(crate) fn keys_question(&self) -> Option<Question> {
+        let remote = self.remote()?;
+        let (issuer, url) = (Arc::from(self.config.issuer.as_str()), Arc::from(remote.url.as_str()));
+        Some(if remote.discovery { Question::Discovery { issuer, url } } else { Question::Keys { issuer, url } })
+    }
+
+    /// Whether an answer to this question still counts: a reload may have moved the issuer while it was out.
+    pub(crate) fn is_asked_at(&self, question: &Question) -> bool {
+        match (question, self.place()) {
+            (Question::Discovery { url, .. }, Some((place, true))) => **url == *place,
+            (Question::Keys { url, .. }, Some((place, false))) => **url == *place,
+            (Question::Keys { url, .. }, Some((_, true))) => {
+                self.discovered().is_some_and(|found| found.jwks_uri == *url)
+            }
+            _ => false,
+        }
+    }
+
+    /// Whom to ask about its opaque tokens. An endpoint written in the configuration wins over a discovered one.
+    pub fn introspection_url(&self) -> AskAt {
+        let Some(introspection) = &self.config.introspection else { return AskAt::Host };
+        if let Some(url) = &introspection.url {
+            return AskAt::Url(Arc::from(url.as_str()));
+        }
+        match self.discovered().as_deref() {
+            None => AskAt::Undiscovered,
+            Some(found) => found.introspection_endpoint.clone().map_or(AskAt::Nowhere, AskAt::Url),
+        }
+    }
+
+    /// What the last good discovery document said.
+    pub fn discovered(&self) -> Option<Arc<Discovered>> {
+        self.keys.read().discovered.clone()
+    }
+
+    /// Keeps what a good discovery document says, until the next one.
+    pub(crate) fn set_discovered(&self, found: Discovered) {
+        self.keys.write().discovered = Some(Arc::new(found));
+    }
+
     /// Replaces the keys by those of a fetched document; a removed key stops working with this call.
     ///
     /// Refused, and the present keys kept: the issuer's keys are not fetched, or the document holds no key that can
     /// be used. The document is parsed outside the lock.
-    pub fn load_keys(&self, document: &[u8]) -> Result<KeysLoaded, String> {
+    pub fn load_keys(&self, document: &[u8], now: Now) -> Result<KeysLoaded, String> {
         if !self.is_remote() {
             return Err("the keys of this issuer are configured, not fetched".to_owned());
         }
         let (ring, skipped) = KeyRing::from_jwks(document, &self.config, Trust::Remote)?;
-        Ok(KeysLoaded { removed: self.replace_keys(ring), skipped })
+        Ok(KeysLoaded { removed: self.replace_keys(ring, now), skipped })
     }
 
-    /// Forgets fetched keys that have become too old to be trusted; returns their ids.
-    pub fn unload_keys(&self) -> Vec<Arc<str>> {
-        if !self.is_remote() {
-            return Vec::new();
+    pub(crate) fn remote(&self) -> Option<&RemoteKeysConfig> {
+        match &self.config.keys {
+            KeysConfig::Remote(remote) => Some(remote),
+            _ => None,
         }
-        // Ends the read lock before the write lock is taken.
-        let emptied = self.keys().emptied();
-        self.replace_keys(emptied)
     }
 
-    fn replace_keys(&self, ring: KeyRing) -> Vec<Arc<str>> {
+    /// Where its keys are fetched from: an issuer that moves begins anew.
+    pub(crate) fn place(&self) -> Option<(&str, bool)> {
+        self.remote().map(|remote| (remote.url.as_str(), remote.discovery))
+    }
+
+    fn replace_keys(&self, ring: KeyRing, now: Now) -> Vec<Arc<str>> {
         let mut keys = self.keys.write();
         let removed = keys.ring.removed_in(&ring);
         let added = ring.removed_in(&keys.ring);
@@ -173,6 +259,7 @@ impl Issuer {
             keys.version = keys.version.saturating_add(1);
         }
         keys.ring = Arc::new(ring);
+        keys.fetched = Some(now);
         removed
     }
 }
@@ -181,10 +268,15 @@ impl Issuer {
 mod tests {
     use serde_json::json;
 
-    use super::Issuers;
-    use crate::config::{IssuerConfig, KeysConfig, RemoteKeysConfig};
+    use super::{AskAt, Issuers};
+    use crate::config::{ClientAuthentication, IntrospectionConfig, IssuerConfig, KeysConfig, RemoteKeysConfig};
+    use crate::keys::Discovered;
+    use crate::secret::Secret;
+    use crate::time::Now;
     use crate::token::Algorithm;
     use crate::token::tests::issuer;
+
+    const NOW: Now = Now::new(1_800_000_000_000, 5_000);
 
     fn remote(name: &str) -> IssuerConfig {
         IssuerConfig {
@@ -225,30 +317,28 @@ mod tests {
         let issuer = issuers.get(0).unwrap();
         let ids = || issuer.keys().key_ids().map(|id| id.to_string()).collect::<Vec<_>>();
         assert_eq!((issuer.version(), ids().len()), (0, 0));
-        assert!(issuer.load_keys(b"{}").is_err());
+        assert!(issuer.load_keys(b"{}", NOW).is_err());
         assert_eq!(issuer.version(), 0);
-        assert!(issuer.load_keys(&document(&["a", "b"])).unwrap().removed.is_empty());
+        assert!(issuer.load_keys(&document(&["a", "b"]), NOW).unwrap().removed.is_empty());
         assert_eq!((issuer.version(), ids()), (1, vec!["a".to_owned(), "b".to_owned()]));
-        assert!(issuer.load_keys(&document(&["b", "a"])).unwrap().removed.is_empty());
+        assert!(issuer.load_keys(&document(&["b", "a"]), NOW).unwrap().removed.is_empty());
         assert_eq!(issuer.version(), 1, "nothing changed");
         for bad in [&b""[..], b"<html>", &document(&[]), b"{\"keys\":[{\"kty\":\"RSA\"}]}"] {
-            assert!(issuer.load_keys(bad).is_err());
+            assert!(issuer.load_keys(bad, NOW).is_err());
         }
         assert_eq!(ids().len(), 2, "the last good set stays");
-        let loaded = issuer.load_keys(&document(&["b", "c"])).unwrap();
+        let loaded = issuer.load_keys(&document(&["b", "c"]), NOW).unwrap();
         assert_eq!(loaded.removed.iter().map(|id| &**id).collect::<Vec<_>>(), ["a"]);
         assert_eq!((issuer.version(), ids()), (2, vec!["b".to_owned(), "c".to_owned()]));
-        assert_eq!(issuer.unload_keys().len(), 2);
-        assert_eq!((issuer.version(), ids().len()), (3, 0));
     }
 
     #[test]
     fn a_set_that_comes_during_a_reload_is_in_force_after_it() {
         let old = Issuers::from_config(&[remote("https://a")]).unwrap();
-        old.get(0).unwrap().load_keys(&document(&["a", "b"])).unwrap();
+        old.get(0).unwrap().load_keys(&document(&["a", "b"]), NOW).unwrap();
         let mut new = Issuers::from_config(&[remote("https://a")]).unwrap();
         assert!(new.inherit(&old).is_empty());
-        old.get(0).unwrap().load_keys(&document(&["b"])).unwrap();
+        old.get(0).unwrap().load_keys(&document(&["b"]), NOW).unwrap();
         assert_eq!(new.get(0).unwrap().keys().key_ids().count(), 1, "the removed key is gone");
     }
 
@@ -256,7 +346,55 @@ mod tests {
     fn configured_keys_are_not_replaced_from_outside() {
         let local = IssuerConfig { keys: KeysConfig::None, ..remote("https://a") };
         let issuers = Issuers::from_config(&[local]).unwrap();
-        assert!(issuers.get(0).unwrap().load_keys(&document(&["a"])).is_err());
-        assert!(issuers.get(0).unwrap().unload_keys().is_empty());
+        assert!(issuers.get(0).unwrap().load_keys(&document(&["a"]), NOW).is_err());
+    }
+
+    #[test]
+    fn keys_are_too_old_by_either_clock() {
+        let issuers = Issuers::from_config(&[remote("https://a")]).unwrap();
+        let issuer = issuers.get(0).unwrap();
+        let at = |wall: u64, mono: u64| Now::new(NOW.wall.0 + wall, NOW.mono.0 + mono);
+        let limit = 86_400_000;
+        assert_eq!((issuer.is_stale(at(limit, limit)), issuer.has_keys(NOW)), (false, false), "there are none");
+        issuer.load_keys(&document(&["a"]), NOW).unwrap();
+        for (wall, mono, stale) in [(0, 0, false), (limit - 1, limit - 1, false), (limit, 0, true), (0, limit, true)] {
+            assert_eq!(issuer.is_stale(at(wall, mono)), stale, "{wall} {mono}");
+            assert_eq!(issuer.has_keys(at(wall, mono)), !stale, "{wall} {mono}");
+        }
+        assert!(!issuer.is_stale(Now::new(0, NOW.mono.0)), "the wall clock was set back");
+        issuer.load_keys(&document(&["a"]), at(limit, limit)).unwrap();
+        assert!(!issuer.is_stale(at(limit, limit)), "the same set is a fresh one");
+    }
+
+    #[test]
+    fn the_introspection_endpoint_is_the_configured_or_the_discovered_one() {
+        let client = ClientAuthentication::Bearer { token: Secret::new(b"t".to_vec()) };
+        let with = |url: Option<&str>| {
+            let introspection =
+                IntrospectionConfig { url: url.map(str::to_owned), ..IntrospectionConfig::new("", client.clone()) };
+            let mut config = IssuerConfig { opaque: true, introspection: Some(introspection), ..remote("https://a") };
+            if let KeysConfig::Remote(remote) = &mut config.keys {
+                remote.discovery = true;
+            }
+            Issuers::from_config(&[config]).unwrap()
+        };
+        let found = |endpoint: Option<&str>| Discovered {
+            jwks_uri: "https://id.example/jwks".into(),
+            introspection_endpoint: endpoint.map(Into::into),
+        };
+        let host = Issuers::from_config(&[remote("https://a")]).unwrap();
+        assert_eq!(host.get(0).unwrap().introspection_url(), AskAt::Host);
+        let written = with(Some("https://id.example/ask"));
+        assert_eq!(written.get(0).unwrap().introspection_url(), AskAt::Url("https://id.example/ask".into()));
+        let issuers = with(None);
+        let issuer = issuers.get(0).unwrap();
+        assert_eq!(issuer.introspection_url(), AskAt::Undiscovered);
+        issuer.set_discovered(found(None));
+        assert_eq!(issuer.introspection_url(), AskAt::Nowhere);
+        issuer.set_discovered(found(Some("https://id.example/other")));
+        assert_eq!(issuer.introspection_url(), AskAt::Url("https://id.example/other".into()));
+        let mut new = with(None);
+        new.inherit(&issuers);
+        assert!(new.get(0).unwrap().discovered().is_some(), "kept over a reload");
     }
 }

@@ -1,6 +1,7 @@
 //! This folder answers: which key may verify this token?
 
 mod der;
+mod discovery;
 mod issuers;
 mod jwk;
 mod jwks;
@@ -10,7 +11,8 @@ mod ring;
 mod rsa;
 mod secret;
 
-pub use issuers::{Issuer, Issuers, KeysLoaded};
+pub use discovery::{Discovered, MAX_DISCOVERY_BYTES, find_key_set, parse_discovery};
+pub use issuers::{AskAt, Issuer, Issuers, KeysLoaded};
 pub use jwks::{MAX_DOCUMENT_BYTES, MAX_KEYS};
 pub use key::Key;
 pub use ring::{Candidates, KeyRing, Trust};

@@ -113,9 +113,9 @@ impl KeyRing {
         self.keys.iter().map(Key::id)
     }
 
-    /// The same issuer's ring without keys.
-    pub(super) fn emptied(&self) -> KeyRing {
-        KeyRing { algorithms: self.algorithms.clone(), ..KeyRing::default() }
+    /// Whether a key of this id may still be used.
+    pub(crate) fn has_current(&self, id: &str, wall: WallTime) -> bool {
+        self.keys.iter().any(|key| **key.id() == *id && key.is_current(wall))
     }
 
     /// The ids of keys that `newer` no longer has, or has under another meaning.

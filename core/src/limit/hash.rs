@@ -13,7 +13,7 @@ pub(crate) struct Fingerprint(u128);
 impl Fingerprint {
     /// Any number, for the tests of tables.
     #[cfg(test)]
-    pub(crate) fn from_u128(number: u128) -> Fingerprint {
+    pub(crate) const fn from_u128(number: u128) -> Fingerprint {
         Fingerprint(number)
     }
 

@@ -3,8 +3,14 @@
 //! The core asks; a driver (the runtime's workers, or a host's own loop) answers. While a question is out the
 //! connection is `authenticating`; nothing blocks.
 
+mod backend;
+mod breaker;
+pub(crate) mod introspection;
 mod question;
 mod table;
 
+pub use backend::BackendKind;
+pub(crate) use backend::{Backend, Outcome};
+pub(crate) use breaker::{Change, back_off};
 pub use question::{Answer, Answerer, HttpResponse, Lookup, LookupId, Question, Vouched};
-pub(crate) use table::{LOOKUP_MS, Lookups, Purpose, Waiter};
+pub(crate) use table::{KEYS_COOL_DOWN_MS, LOOKUP_MS, Lookups, Purpose, Tally, Waiter};

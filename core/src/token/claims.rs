@@ -70,23 +70,7 @@ impl Claims {
 
     /// The identity that these claims prove.
     pub fn into_identity(self, source: CredentialSource) -> Identity {
-        let facts = self.facts;
-        Identity {
-            issuer: facts.issuer,
-            subject: facts.subject,
-            source,
-            token_id: facts.token_id,
-            session_id: facts.session_id,
-            client_id: facts.client_id,
-            tenant: facts.tenant,
-            // A bound token is refused until its proof can be checked.
-            confirmation: None,
-            key_id: Some(self.key_id),
-            issued_at: facts.issued_at,
-            expiry: self.expiry,
-            permissions: facts.permissions,
-            claims: facts.claims,
-        }
+        self.facts.into_identity(source, self.expiry, Some(self.key_id))
     }
 }
 

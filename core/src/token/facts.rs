@@ -8,8 +8,9 @@ use serde_json::{Map, Value};
 
 use super::numeric_date::NumericDate;
 use super::permissions::parse_permissions;
-use crate::config::IssuerConfig;
+use crate::config::{CredentialSource, IssuerConfig};
 use crate::decision::Reason;
+use crate::identity::Identity;
 use crate::time::WallTime;
 
 /// Longest identity text in bytes: subject, token id, session, client, tenant.
@@ -26,6 +27,8 @@ pub(crate) struct Presence {
 impl Presence {
     /// A token speaks for itself and must say everything.
     pub(crate) const TOKEN: Presence = Presence { issuer: true, audience: true, expiry: true };
+    /// An answer of the issuer itself: whom we asked, and for whom, is known (RFC 7662 section 2.2).
+    pub(crate) const INTROSPECTION: Presence = Presence { issuer: false, audience: false, expiry: false };
 }
 
 /// What claims state, once every check has passed.
@@ -43,6 +46,33 @@ pub(crate) struct Facts {
     pub(crate) expiry: Option<WallTime>,
     pub(crate) permissions: Vec<Arc<str>>,
     pub(crate) claims: Map<String, Value>,
+}
+
+impl Facts {
+    /// The identity that these facts prove, until `expiry`.
+    pub(crate) fn into_identity(
+        self,
+        source: CredentialSource,
+        expiry: WallTime,
+        key_id: Option<Arc<str>>,
+    ) -> Identity {
+        Identity {
+            issuer: self.issuer,
+            subject: self.subject,
+            source,
+            token_id: self.token_id,
+            session_id: self.session_id,
+            client_id: self.client_id,
+            tenant: self.tenant,
+            // A bound token is refused until its proof can be checked.
+            confirmation: None,
+            key_id,
+            issued_at: self.issued_at,
+            expiry,
+            permissions: self.permissions,
+            claims: self.claims,
+        }
+    }
 }
 
 /// Checks every claim that decides, in this order: whose it is and for whom, then when, then the rest; so that

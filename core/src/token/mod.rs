@@ -8,14 +8,14 @@ mod claims;
 mod compact;
 pub(crate) mod facts;
 pub(crate) mod json;
-mod numeric_date;
+pub(crate) mod numeric_date;
 mod permissions;
 mod signature;
 
 pub use algorithm::{Algorithm, Family};
 pub use claims::Claims;
-pub(crate) use compact::is_key_id;
 pub use compact::{Header, MAX_HEADER_BYTES, MAX_KEY_ID_BYTES, Unverified};
+pub(crate) use compact::{is_jwt_shaped, is_key_id};
 pub use facts::MAX_TEXT_BYTES;
 pub use permissions::MAX_PERMISSIONS;
 pub use signature::{Verified, verify_signature};
@@ -97,8 +97,8 @@ pub fn verify_token(
 pub(crate) mod tests {
     use serde_json::json;
 
-    pub(crate) use super::claims::tests::issuer;
-    use super::claims::tests::{good, signed};
+    use super::claims::tests::good;
+    pub(crate) use super::claims::tests::{issuer, signed};
     use super::{TokenVerdict, verify_token};
     use crate::config::{IssuerConfig, KeysConfig, RemoteKeysConfig};
     use crate::decision::Reason;

@@ -55,7 +55,8 @@ impl Verified {
         &self.key_id
     }
 
-    pub(super) fn typ(&self) -> Option<&str> {
+    /// The `typ` of its header, as written.
+    pub(crate) fn typ(&self) -> Option<&str> {
         self.header.typ.as_deref()
     }
 }

@@ -27,14 +27,25 @@ fn sessions() -> World {
 }
 
 fn sessions_beside(issuer: serde_json::Value) -> World {
-    World::new(json!({
+    World::new(session_config(issuer))
+}
+
+/// No breaker stands between the engine and a store that fails.
+fn sessions_never_left_alone() -> World {
+    let mut all = session_config(config(json!({}))["issuer"].clone());
+    all["lookups"] = json!({ "breaker_failures": 1_000 });
+    World::new(all)
+}
+
+fn session_config(issuer: serde_json::Value) -> serde_json::Value {
+    json!({
         "issuer": issuer,
         "sessions": {},
         "handshake": {
             "credentials": ["cookie"], "cookie": { "name": "__Host-ws", "holds": "session" },
             "origins": ["https://app.example.com"], "trusted_proxies": [],
         },
-    }))
+    })
 }
 
 fn with_session(world: &World, id: &str) -> Result<wsauth::Admitted, wsauth::Refusal> {
@@ -125,6 +136,7 @@ fn a_refused_newcomer_spends_no_cool_down() {
         },
     }));
     assert!(world.engine.load_keys(ISSUER, &key_set(&["k1"]), world.now));
+    assert_eq!(world.lookups().len(), 0, "no fetch ahead of need is out, which could be joined");
     let attacker = world.stranger().unwrap();
     let unknown = token_of_fetched("k2", &world.claims("ann", 600, json!({})));
     assert_eq!(world.connect(&unknown).unwrap_err().reason, Reason::UnauthenticatedConnections);
@@ -299,7 +311,7 @@ fn a_session_is_asked_for_again_before_it_ends() {
 #[test]
 fn a_session_that_cannot_be_confirmed_ends_with_4012_at_its_expiry() {
     for answered in [true, false] {
-        let mut world = sessions();
+        let mut world = sessions_never_left_alone();
         let id = with_session(&world, "abcdef0123456789").unwrap().connection;
         vouch(&world, "ann", 600);
         let mut asked = 0;

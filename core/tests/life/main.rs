@@ -13,6 +13,7 @@ mod admission;
 mod clock;
 mod delivery;
 mod ending;
+mod introspection;
 mod lookup;
 mod message;
 mod outbox;

@@ -55,7 +55,8 @@ fn may(bytes: &[u8]) -> bool {
     let Ok(Json::Object(object)) = serde_json::from_slice(bytes) else { return false };
     match object.get("type").and_then(Json::as_str) {
         Some("open" | "a") => true,
-        Some("room") => object.get("room") == Some(&json!("1")),
+        // An integer fills a pattern as its digits do (RULES 22).
+        Some("room") => [json!("1"), json!(1)].iter().any(|room| object.get("room") == Some(room)),
         _ => false,
     }
 }

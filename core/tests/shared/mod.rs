@@ -10,7 +10,7 @@ use wsauth::config::{Config, ConfigProblem, Kind, NoSecretSource, Value};
 use wsauth::request::{Header, Peer, Upgrade};
 use wsauth::secret::EngineSeed;
 use wsauth::time::Now;
-use wsauth::{Admitted, Engine, Refusal};
+use wsauth::{Admitted, Engine, Refusal, Step};
 
 /// A configuration tree from JSON.
 pub(crate) fn tree(json: &Json) -> Value {
@@ -74,10 +74,16 @@ impl Request {
     }
 
     pub(crate) fn send(&self, engine: &Engine, now: Now) -> Result<Admitted, Refusal> {
+        self.with_upgrade(|upgrade| engine.handshake(0, upgrade, now))
+    }
+
+    pub(crate) fn explain(&self, engine: &Engine, now: Now) -> Vec<Step> {
+        self.with_upgrade(|upgrade| engine.explain(upgrade, now))
+    }
+
+    fn with_upgrade<T>(&self, f: impl FnOnce(&Upgrade<'_>) -> T) -> T {
         let headers: Vec<Header<'_>> = self.headers.iter().map(|(name, value)| Header { name, value }).collect();
-        let upgrade =
-            Upgrade { method: &self.method, target: &self.target, headers: &headers, peer: Peer::Ip(self.peer) };
-        engine.handshake(0, &upgrade, now)
+        f(&Upgrade { method: &self.method, target: &self.target, headers: &headers, peer: Peer::Ip(self.peer) })
     }
 }
 

@@ -285,8 +285,13 @@ pub(crate) fn token_of_fetched(key_id: &str, claims: &Json) -> String {
     for (key, value) in claims.as_object().unwrap() {
         all[key] = value.clone();
     }
-    let header = URL_SAFE_NO_PAD.encode(json!({ "alg": "EdDSA", "kid": key_id }).to_string());
-    let signed = format!("{header}.{}", URL_SAFE_NO_PAD.encode(all.to_string()));
+    signed_by_fetched(&json!({ "alg": "EdDSA", "kid": key_id }), key_id, &all)
+}
+
+/// Any claims under any header, signed by one of those keys.
+pub(crate) fn signed_by_fetched(header: &Json, key_id: &str, claims: &Json) -> String {
+    let header = URL_SAFE_NO_PAD.encode(header.to_string());
+    let signed = format!("{header}.{}", URL_SAFE_NO_PAD.encode(claims.to_string()));
     let signature = signer(key_id).sign(signed.as_bytes());
     format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature.as_ref()))
 }

@@ -13,6 +13,8 @@ use super::place::Place;
 use super::problem::Problem;
 use super::types::{CloseConfig, CloseProfile, Config};
 
+pub(crate) use self::origin::find_named_url_problem;
+
 /// Why a configuration without issuers and sessions is refused.
 pub(crate) const NOBODY_VOUCHES: &str =
     "neither an [[issuer]] nor [sessions] is configured: nobody could be authenticated";

@@ -82,6 +82,14 @@ pub(crate) fn find_url_problem(text: &str) -> Option<&'static str> {
     }
 }
 
+/// The same for a url that a document fetched from `from` names: on top of it a stranger's document must not lead to
+/// our own machine.
+pub(crate) fn find_named_url_problem(text: &str, from: &str) -> Option<&'static str> {
+    let on_loopback = |text: &str| Url::parse(text).is_some_and(|url| url.is_loopback());
+    find_url_problem(text)
+        .or_else(|| (on_loopback(text) && !on_loopback(from)).then_some("leads from another machine to this one"))
+}
+
 /// Whether `text` is a host with an optional port, in lower case, as a Host header carries it.
 pub(crate) fn is_authority(text: &str) -> bool {
     split_port(text).is_some_and(is_host) && !text.bytes().any(|byte| byte.is_ascii_uppercase())
@@ -276,6 +284,22 @@ mod tests {
         for (text, wanted) in cases {
             assert_eq!(url(text), Err(wanted), "{text}");
         }
+    }
+
+    #[test]
+    fn a_document_from_elsewhere_does_not_lead_to_this_machine() {
+        let named = find_named_url_problem;
+        let there = "https://id.example.com/.well-known/openid-configuration";
+        for text in ["https://id.example.com/jwks", "https://keys.example.net:8443/jwks"] {
+            assert_eq!(named(text, there), None);
+        }
+        for text in ["https://localhost/jwks", "http://127.0.0.1/jwks", "https://[::1]:8443/", "https://a.localhost/"] {
+            assert_eq!(named(text, there), Some("leads from another machine to this one"), "{text}");
+            assert_eq!(named(text, "http://127.0.0.1:9/d"), None, "{text}");
+        }
+        assert!(named("http://id.example.com/jwks", there).is_some());
+        assert!(named("http://id.example.com/jwks", "http://localhost/d").is_some());
+        assert!(named("file:///etc/jwks", there).is_some());
     }
 
     #[test]
