@@ -19,3 +19,4 @@ mod refresh;
 mod reload;
 mod report;
 mod revocation;
+mod sources;
