@@ -636,7 +636,7 @@ fn a_thousand_unknown_sessions_open_no_breaker() {
 
 #[test]
 fn the_fetch_ahead_of_need_leaves_a_failing_source_alone_too() {
-    let mut world = remote(json!({ "lookups": { "breaker_failures": 1, "breaker_open": "1h" } }));
+    let mut world = remote(json!({ "lookups": { "breaker_open": "1h" } }));
     answer(&world, answer_after(429, "text/plain", "", Some(1_200_000)));
     let start = world.now.mono;
     world.run_ms(1_199_999);
@@ -646,6 +646,47 @@ fn the_fetch_ahead_of_need_leaves_a_failing_source_alone_too() {
     world.run_ms(1);
     assert_eq!(world.lookups().len(), 1);
     assert_eq!(world.now.mono.since(start), 1_200_000);
+}
+
+#[test]
+fn what_counts_as_a_failure_of_a_source() {
+    let html = || response(200, "text/html", "<html>");
+    let cases = [
+        (vec![answer_after(429, "text/plain", "", Some(5_000))], 1),
+        (vec![answer_after(503, "text/plain", "", Some(5_000))], 1),
+        (vec![answer_after(500, "text/plain", "", Some(5_000))], 0),
+        (vec![response(429, "text/plain", "")], 0),
+        (vec![html(), response(200, "application/json", "{}")], 0),
+        (vec![html(), response(200, "application/json", "{}"), UNAVAILABLE], 1),
+        (vec![html(), UNAVAILABLE, keys(&["k1"]), html(), UNAVAILABLE], 0),
+        (vec![html(), UNAVAILABLE, Answer::Inactive], 1),
+    ];
+    for (answers, open) in cases {
+        let mut world = remote(json!({ "lookups": { "breaker_failures": 3 } }));
+        for given in &answers {
+            let lookup = next_question(&mut world);
+            world.engine.answer(lookup.id, given.clone(), world.now).unwrap();
+        }
+        assert_eq!(world.metric("wsauth_sources_left_alone{backend=\"keys\"}"), open, "{answers:?}");
+    }
+    // A document that is good, and a key set that is not.
+    let mut world = remote(json!({ "issuer": discovered_issuer(), "lookups": { "breaker_failures": 3 } }));
+    for _ in 0..3 {
+        let lookup = next_question(&mut world);
+        world.engine.answer(lookup.id, good_document(), world.now).unwrap();
+        answer(&world, html());
+    }
+    assert_eq!(world.metric("wsauth_sources_left_alone{backend=\"keys\"}"), 1, "half a fetch is no success");
+}
+
+#[test]
+fn a_fetch_for_somebody_who_waits_counts_like_one_ahead_of_need() {
+    let mut world = fetched(&["k1"]);
+    world.connect(&token(&world, "k2")).unwrap();
+    assert_eq!((world.lookups().len(), wait(&world)), (1, 2_000));
+    world.run_ms(2_000);
+    assert_eq!(kinds(&world), [AuditKind::SourceDegraded]);
+    assert!(wait(&world) <= 1_000, "tried again, ahead of the next who needs it");
 }
 
 /// X17, as far as it concerns key sets.
@@ -715,4 +756,14 @@ fn the_metrics_say_when_each_key_set_came() {
     assert_eq!(world.metric(series), 0);
     answer(&world, keys(&["k1"]));
     assert_eq!(world.metric(series), START);
+}
+
+#[test]
+fn the_configuration_on_the_page_starts_and_discovers() {
+    let page = include_str!("../../../docs/jwks.md");
+    let text = page.split("```toml").nth(1).unwrap().split("```").next().unwrap();
+    let config = Config::from_toml(text, &NoSecretSource).unwrap();
+    let engine = Engine::new(config, &EngineSeed::new([7; 32]), Box::new(|_| ())).unwrap();
+    let lookups = engine.lookups(9, Now::new(START * 1_000, 0));
+    assert!(matches!(&lookups[..], [Lookup { question: Question::Discovery { url, .. }, .. }] if **url == *DISCOVERY));
 }
