@@ -190,12 +190,9 @@ fn carry_on(
     if waiter.purpose == Purpose::Reask {
         return ask_source_again(engine, rules, id, &mut guard, now);
     }
-    let asked = require_askable(engine, rules, wanted, now)
-        .and_then(|()| ask_about(engine, rules, &mut guard, wanted, asked.clone(), waiter.purpose, now));
-    if asked.is_ok() {
-        due::file(engine, rules, &guard);
-    }
-    asked.is_ok()
+    require_askable(engine, rules, wanted, now)
+        .and_then(|()| ask_about(engine, rules, &mut guard, wanted, asked.clone(), waiter.purpose, now))
+        .is_ok()
 }
 
 /// A new token for a live connection that something must be found out about first.

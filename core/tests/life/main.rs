@@ -21,3 +21,4 @@ mod refresh;
 mod reload;
 mod report;
 mod revocation;
+mod sources;
