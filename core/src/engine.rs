@@ -17,7 +17,7 @@ use crate::flow::{
 };
 use crate::identity::Identity;
 use crate::limit::{BruteForce, BucketId, Fingerprint, Permits, RateTable};
-use crate::lookup::{Answer, Answerer, Lookup, LookupId, Lookups};
+use crate::lookup::{Answer, Answerer, Lookup, LookupId, Lookups, Profiles};
 use crate::metrics::{Gauges, Metrics};
 use crate::names::Names;
 use crate::policy::PermissionSets;
@@ -54,6 +54,7 @@ pub struct Engine {
     /// The latest end of any credential admitted so far, in wall milliseconds: a revocation outlives it.
     pub(crate) latest_expiry: AtomicU64,
     pub(crate) lookups: Lookups,
+    pub(crate) profiles: Profiles,
     pub(crate) audit: AuditQueue,
     pub(crate) metrics: Metrics,
     waker: Waker,
@@ -89,6 +90,7 @@ impl Engine {
             revocations: RevocationTable::new(seed.derive("revocations"), revocation.max_rules),
             latest_expiry: AtomicU64::new(0),
             lookups: Lookups::new(),
+            profiles: Profiles::new(),
             audit: AuditQueue::new(audit.max_events),
             metrics: Metrics::new(),
             waker,

@@ -12,7 +12,7 @@ mod record_loom;
 mod table;
 mod timetable;
 
-pub(crate) use cold::{Cold, PeerFacts, PendingCredential, RefreshState, Terminal};
+pub(crate) use cold::{Candidate, Cold, Enriching, PeerFacts, PendingCredential, RefreshState, Terminal};
 pub use handle::ConnectionId;
 pub(crate) use index::Index;
 pub(crate) use lifecycle::State;

@@ -8,7 +8,7 @@ use crate::decision::{Reason, Refusal};
 use crate::engine::Engine;
 use crate::flow::handshake::Wanted;
 use crate::flow::refresh::Refreshed;
-use crate::flow::{admit, close, due, refresh, report, revoke};
+use crate::flow::{close, due, enrich, refresh, report, revoke};
 use crate::identity::Identity;
 use crate::lookup::{Answer, LOOKUP_MS, LookupId, Purpose, Question, Waiter};
 use crate::rules::Rules;
@@ -33,6 +33,7 @@ pub(crate) fn ask_about(
     let asked = credential.lookup.is_some();
     if asked {
         guard.credential = Some(credential);
+        guard.enriching = None;
     }
     asked
 }
@@ -100,6 +101,10 @@ pub(crate) fn answer(engine: &Engine, rules: &Rules, id: LookupId, answer: Answe
     let Some((question, waiters)) = engine.lookups.end(id, now.mono) else { return Err(Reason::MisuseHandle) };
     if let (Question::Keys { issuer, .. }, Answer::Keys(document)) = (&question, &answer) {
         let _ = load_keys(engine, rules, issuer, document, now);
+    }
+    if matches!(question, Question::Profile { .. }) {
+        enrich::answered(engine, rules, &question, &answer, (id, waiters), now);
+        return Ok(());
     }
     for waiter in waiters {
         let Some(slot) = engine.table.find(waiter.connection) else { continue };
@@ -222,7 +227,7 @@ fn settle(
                 Ok((identity, reask)) => {
                     guard.reask = reask;
                     drop(guard);
-                    admit::go_live(engine, rules, id, identity, now)
+                    enrich::admit(engine, rules, id, identity, now)
                 }
                 Err(refusal) => {
                     drop(guard);
@@ -247,14 +252,14 @@ fn settle(
             if let Some(reask) = guard.reask.as_mut() {
                 reask.lookup = None;
             }
-            let outcome = verdict.and_then(|(identity, _)| refresh::renew(engine, rules, &mut guard, identity, now));
+            let outcome = verdict.and_then(|(identity, _)| enrich::renew(engine, rules, &mut guard, identity, now));
             settle_reask(engine, rules, id, &mut guard, outcome, now);
         }
     }
 }
 
 /// RULES 29: gone is revoked; unavailable is asked again until expiry; still there goes on.
-fn settle_reask(
+pub(crate) fn settle_reask(
     engine: &Engine,
     rules: &Rules,
     id: ConnectionId,

@@ -30,6 +30,7 @@ pub(crate) fn close(
     guard.terminal = Some(Terminal { refusal, decided: now.mono, handed_out: false });
     guard.pending.close = true;
     guard.credential = None;
+    guard.enriching = None;
     engine.schedule(id, now.mono.plus(LEAK_MS));
     engine.enqueue(id, guard);
     report::closing(engine, id, guard, refusal, now);

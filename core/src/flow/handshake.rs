@@ -7,10 +7,11 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::config::{CredentialSource, KeysConfig};
-use crate::connection::{Cold, ConnectionId, Grant, PeerFacts, PendingCredential, State};
+use crate::connection::{Candidate, Cold, ConnectionId, Grant, PeerFacts, PendingCredential, State};
 use crate::decision::{Reason, Refusal};
 use crate::engine::Engine;
-use crate::flow::{admit, answer, close, report};
+use crate::flow::{answer, close, enrich, report};
+use crate::identity::Identity;
 use crate::limit::Fingerprint;
 use crate::lookup::{Purpose, Question};
 use crate::request::{
@@ -155,28 +156,37 @@ struct Newcomer<'n, 'e> {
 
 impl Newcomer<'_, '_> {
     fn authenticate(self, credential: &Credential<'_>) -> Result<(ConnectionId, Progress), Refusal> {
-        let (engine, rules, now) = (self.engine, self.rules, self.now);
+        let (rules, now) = (self.rules, self.now);
         match credential.kind {
             CredentialKind::Session => return self.wait(credential, Wanted::Session),
             CredentialKind::Ticket => return Err(Reason::TicketUnknown.into()),
             CredentialKind::Token => {}
         }
         match rules.verify(&credential.token, now) {
-            Ok(claims) => {
-                let identity = claims.into_identity(credential.source);
-                let id = self.insert(State::Admitting)?;
-                match admit::go_live(engine, rules, id, identity, now) {
-                    Ok(()) => Ok((id, Progress::Live)),
-                    Err(refusal) => {
-                        close::closed(engine, id, now);
-                        Err(refusal)
-                    }
-                }
-            }
+            Ok(claims) => self.admit(claims.into_identity(credential.source)),
             Err(TokenVerdict::Refused(reason)) => Err(reason.into()),
             Err(TokenVerdict::KeysNeeded { issuer }) => self.wait(credential, Wanted::Keys(issuer)),
             Err(TokenVerdict::Opaque { issuer }) => self.wait(credential, Wanted::Introspection(issuer)),
         }
+    }
+
+    /// Lets a verified identity in, at once or when its profile is there.
+    fn admit(self, identity: Identity) -> Result<(ConnectionId, Progress), Refusal> {
+        let (engine, rules, now) = (self.engine, self.rules, self.now);
+        let (id, progress, outcome) = match enrich::find_known(engine, rules, &identity, now) {
+            Some(profile) => {
+                let id = self.insert(State::Admitting)?;
+                let candidate = Candidate { identity, profile, reask: None, purpose: Purpose::Admit };
+                (id, Progress::Live, enrich::go_live(engine, rules, id, candidate, now))
+            }
+            None => {
+                let id = self.insert_unauthenticated(State::Authenticating)?;
+                (id, Progress::Authenticating, enrich::admit(engine, rules, id, identity, now))
+            }
+        };
+        outcome.map(|()| (id, progress)).inspect_err(|_| {
+            close::closed(engine, id, now);
+        })
     }
 
     fn await_first_message(self) -> Result<(ConnectionId, Progress), Refusal> {

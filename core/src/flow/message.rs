@@ -10,7 +10,7 @@ use crate::connection::{Cold, ConnectionId, PendingCredential, Slot, Snapshot, S
 use crate::decision::{Delivered, Reason, Refusal, Withheld};
 use crate::engine::Engine;
 use crate::flow::handshake::Wanted;
-use crate::flow::{admit, answer, close, due, permissions, refresh, report};
+use crate::flow::{answer, close, due, enrich, permissions, refresh, report};
 use crate::limit::Budget;
 use crate::lookup::Purpose;
 use crate::metrics::Count;
@@ -286,7 +286,7 @@ fn first_message(
     };
     let wanted = match rules.verify(token.as_bytes(), now) {
         Ok(claims) => {
-            return match admit::go_live(engine, rules, id, claims.into_identity(CredentialSource::FirstMessage), now) {
+            return match enrich::admit(engine, rules, id, claims.into_identity(CredentialSource::FirstMessage), now) {
                 Ok(()) => Withheld::Consumed,
                 Err(refusal) => refuse(refusal),
             };

@@ -3,8 +3,12 @@
 //! The core asks; a driver (the runtime's workers, or a host's own loop) answers. While a question is out the
 //! connection is `authenticating`; nothing blocks.
 
+pub(crate) mod profile;
+mod profiles;
 mod question;
 mod table;
 
+pub(crate) use profile::{NoProfile, Profile};
+pub(crate) use profiles::Profiles;
 pub use question::{Answer, Answerer, HttpResponse, Lookup, LookupId, Question, Vouched};
 pub(crate) use table::{LOOKUP_MS, Lookups, Purpose, Waiter};

@@ -15,6 +15,7 @@ mod ending;
 mod lookup;
 mod message;
 mod outbox;
+mod profile;
 mod refresh;
 mod reload;
 mod report;
