@@ -635,6 +635,47 @@ fn of_two_refreshes_the_later_counts_whichever_waits_for_its_profile() {
 }
 
 #[test]
+fn a_token_that_waits_for_its_profile_takes_the_place_of_one_that_waits_for_its_source() {
+    let mut world = World::new(settings(json!({}), json!({ "issuer": opaque_issuer() })));
+    let id = live(&world, "ann", 600, json!({}));
+    world.advance_ms(61_000);
+    world.refresh(id, "opaque-0123456789abcdef").unwrap();
+    let source = world.lookup();
+    world.refresh(id, &world.token("ann", 900, json!({}))).unwrap();
+    let profile = world.lookup();
+    let word = world.vouched("ann", 800);
+    world.engine.answer(source, Answer::Vouched(Box::new(word)), world.now).unwrap();
+    world.engine.answer(profile, told(json!({})), world.now).unwrap();
+    assert_eq!(world.types(id), ["auth_success", "token_refreshed"]);
+    assert_eq!(world.engine.identity(id).unwrap().expiry, world.now.wall.plus(900_000));
+    // And one that is in force already makes those that wait pointless.
+    world.advance_ms(61_000);
+    world.refresh(id, &world.token("ann", 1_000, json!({}))).unwrap();
+    let late = world.lookup();
+    let token = world.token("ann", 2_000, json!({}));
+    assert_eq!(world.engine.refresh_subject(token.as_bytes(), world.now), Ok(1));
+    world.engine.answer(late, told(json!({})), world.now).unwrap();
+    assert_eq!(world.types(id), ["token_refreshed"], "and no failure");
+}
+
+#[test]
+fn a_profile_that_came_when_the_source_confirmed_is_the_one_kept() {
+    let mut world = World::new(settings(json!({ "cache": "1s" }), json!({ "issuer": opaque_issuer() })));
+    let id = pending(&world, "opaque-0123456789abcdef");
+    let word = world.vouched("ann", 600);
+    answer(&world, Answer::Vouched(Box::new(word)));
+    answer(&world, told(json!({ "permissions": "p:a" })));
+    let lookup = next(&mut world);
+    let word = world.vouched("ann", 900);
+    world.engine.answer(lookup.id, Answer::Vouched(Box::new(word)), world.now).unwrap();
+    answer(&world, told(json!({ "permissions": "p:b" })));
+    world.advance_ms(2_000);
+    let token = world.token("ann", 1_200, json!({}));
+    assert_eq!(world.engine.refresh_subject(token.as_bytes(), world.now), Ok(1));
+    assert!(!world.may_say(id, "a") && world.may_say(id, "b"));
+}
+
+#[test]
 fn what_a_profile_gains_at_a_refresh_is_left_out_where_widening_is_refused() {
     for widen in [true, false] {
         let mut world = World::new(settings(json!({}), json!({ "refresh": { "widen": widen } })));
