@@ -350,3 +350,21 @@ fn report(engine: &Engine, issuer: &Arc<str>, subject: &Arc<str>, none: NoProfil
 fn name(engine: &Engine, rules: &Rules, issuer: &str, subject: &str) -> Fingerprint {
     engine.hash.profile(rules.epoch, issuer, subject)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::decision::Reason;
+    use crate::flow::enrich::admit;
+    use crate::flow::refresh::tests::{NOW, engine_with, identity, pending};
+
+    /// Two threads offer an `auth` each at the same moment (RULES 15).
+    #[test]
+    fn of_two_credentials_of_one_newcomer_the_second_breaks_the_protocol() {
+        let engine = engine_with("[profile]");
+        let id = pending(&engine);
+        let admit = |token| engine.rules.with(|rules| admit(&engine, rules, id, identity(token, 1_000), NOW));
+        assert_eq!(admit("first"), Ok(()));
+        assert_eq!(admit("second").unwrap_err().reason, Reason::ProtocolError);
+        assert_eq!(engine.lookups(9, NOW).len(), 1);
+    }
+}

@@ -305,7 +305,7 @@ fn is_same_credential(old: &Identity, new: &Identity, kept: Option<&Profile>) ->
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::sync::Arc;
 
     use crate::config::{Config, CredentialSource, NoSecretSource};
@@ -321,9 +321,14 @@ mod tests {
     use crate::{Revocation, flow};
 
     const ISSUER: &str = "https://id.example.com";
-    const NOW: Now = Now::new(1_800_000_000_000, 1_000);
+    pub(crate) const NOW: Now = Now::new(1_800_000_000_000, 1_000);
 
     fn engine() -> Engine {
+        engine_with("")
+    }
+
+    /// An engine for connections that authenticate by their first message.
+    pub(crate) fn engine_with(more: &str) -> Engine {
         let config = format!(
             r#"
             [[issuer]]
@@ -337,13 +342,14 @@ mod tests {
             require_origin = false
             [messages]
             "ping" = "public"
+            {more}
             "#
         );
         let config = Config::from_toml(&config, &NoSecretSource).unwrap();
         Engine::new(config, &EngineSeed::new([7; 32]), Box::new(|_| ())).unwrap()
     }
 
-    fn identity(token_id: &str, expiry: u64) -> Identity {
+    pub(crate) fn identity(token_id: &str, expiry: u64) -> Identity {
         Identity {
             issuer: ISSUER.into(),
             subject: "u".into(),
@@ -361,7 +367,7 @@ mod tests {
         }
     }
 
-    fn pending(engine: &Engine) -> ConnectionId {
+    pub(crate) fn pending(engine: &Engine) -> ConnectionId {
         let headers = [
             ("Host", "a"),
             ("Upgrade", "websocket"),

@@ -242,6 +242,7 @@ fn a_subject_that_is_a_step_in_the_path_is_not_asked_about() {
         let refusal = strict.connect(&strict.token(subject, 600, json!({}))).unwrap_err();
         assert_eq!(refusal.reason, Reason::SourceUnavailable);
         assert!(strict.lookups().is_empty());
+        assert_eq!(failures(&strict), [(Some(Reason::SourceUnavailable), Some(1), subject.to_owned())]);
         let query = world(json!({ "url": "https://users.example.com/?of={subject}" }));
         assert_eq!(asked_url(&query, subject), Some(format!("https://users.example.com/?of={subject}")));
     }
@@ -421,19 +422,23 @@ fn a_connection_cut_off_while_its_profile_is_awaited_hears_nothing_of_it() {
     answer(&world, told(json!({})));
     assert_eq!(world.end(id), Some((Reason::Revoked, 4006)));
     assert!(world.engine.identity(id).is_none());
+    let id = pending(&world, &world.token("bob", 600, json!({})));
+    world.engine.revoke(Revocation::Connection(id), world.now);
+    world.run_ms(2_000);
+    assert!(failures(&world).is_empty(), "nobody waits any more");
 }
 
 #[test]
 fn a_token_that_expires_while_the_profile_is_awaited_is_refused_by_either_clock() {
-    for back in [0, -3_600_000] {
+    for (step, passed) in [(0, 1_000), (-3_600_000, 1_000), (1_000, 0)] {
         for optional in [false, true] {
             let mut world = world(json!({ "optional": optional }));
             let id = pending(&world, &world.token("ann", 1, json!({})));
-            world.step_wall(back);
-            world.advance_ms(1_000);
+            world.step_wall(step);
+            world.advance_ms(passed);
             answer(&world, told(json!({})));
             assert!(!world.may_say(id, "ping"));
-            assert_eq!(world.end(id), Some((Reason::TokenExpired, 4002)), "{back}");
+            assert_eq!(world.end(id), Some((Reason::TokenExpired, 4002)), "{step}");
         }
     }
 }
@@ -659,6 +664,19 @@ fn a_token_that_waits_for_its_profile_takes_the_place_of_one_that_waits_for_its_
 }
 
 #[test]
+fn a_profile_that_came_with_a_refresh_is_the_one_kept() {
+    let mut world = world(json!({ "cache": "1s" }));
+    let id = live(&world, "ann", 600, json!({ "permissions": "p:a" }));
+    world.advance_ms(60_000);
+    world.refresh(id, &world.token("ann", 900, json!({}))).unwrap();
+    answer(&world, told(json!({ "permissions": "p:b" })));
+    world.advance_ms(2_000);
+    let token = world.token("ann", 1_200, json!({}));
+    assert_eq!(world.engine.refresh_subject(token.as_bytes(), world.now), Ok(1));
+    assert!(!world.may_say(id, "a") && world.may_say(id, "b"));
+}
+
+#[test]
 fn a_profile_that_came_when_the_source_confirmed_is_the_one_kept() {
     let mut world = World::new(settings(json!({ "cache": "1s" }), json!({ "issuer": opaque_issuer() })));
     let id = pending(&world, "opaque-0123456789abcdef");
@@ -704,7 +722,7 @@ fn refresh_subject_adds_the_profile_that_each_connection_keeps() {
     assert_eq!(world.engine.identity(id).unwrap().claims["plan"], "pro");
     // Another connection learnt more since: the newer profile counts for both.
     world.advance_ms(60_000);
-    let other = live(&world, "ann", 900, json!({ "permissions": "p:b" }));
+    let other = live(&world, "ann", 900, json!({ "permissions": "p:b", "plan": "pro" }));
     world.advance_ms(500);
     let token = world.token("ann", 1_000, json!({}));
     assert_eq!(world.engine.refresh_subject(token.as_bytes(), world.now), Ok(2));
@@ -718,6 +736,7 @@ fn refresh_subject_adds_the_profile_that_each_connection_keeps() {
     let token = world.token("ann", 1_100, json!({}));
     assert_eq!(world.engine.refresh_subject(token.as_bytes(), world.now), Ok(2));
     assert!(!world.may_say(id, "b"));
+    assert!(!world.engine.identity(id).unwrap().claims.contains_key("plan"));
 }
 
 #[test]
