@@ -51,6 +51,9 @@ pub enum AuditKind {
     Blocked,
     /// The server never said that a connection we ended is gone.
     ConnectionLeaked,
+    /// A verified subject's profile could not be had, or says that the subject is disabled; carries how many
+    /// connections waited for it.
+    ProfileFailed,
     /// Keys of an issuer were replaced; carries their number.
     KeysLoaded,
     /// The configuration was replaced.
@@ -86,6 +89,7 @@ impl AuditKind {
             AuditKind::AlertBruteForce => "alert_brute_force",
             AuditKind::Blocked => "blocked",
             AuditKind::ConnectionLeaked => "connection_leaked",
+            AuditKind::ProfileFailed => "profile_failed",
             AuditKind::KeysLoaded => "keys_loaded",
             AuditKind::Reloaded => "reloaded",
             AuditKind::SourceDegraded => "source_degraded",
@@ -227,6 +231,7 @@ impl AuditEvent {
             | AuditKind::ConnectionLeaked
             | AuditKind::SourceDegraded
             | AuditKind::AlertCredentialsRejected
+            | AuditKind::ProfileFailed
             | AuditKind::LimitAlarm
             | AuditKind::Fault
             | AuditKind::EventsDropped => false,

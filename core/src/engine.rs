@@ -20,7 +20,7 @@ use crate::flow::{
 };
 use crate::identity::Identity;
 use crate::limit::{BruteForce, BucketId, Fingerprint, Permits, RateTable, Taken};
-use crate::lookup::{Answer, Answerer, Backend, Lookup, LookupId, Lookups};
+use crate::lookup::{Answer, Answerer, Backend, Lookup, LookupId, Lookups, Profiles};
 use crate::metrics::{Gauges, Metrics};
 use crate::names::Names;
 use crate::policy::PermissionSets;
@@ -59,6 +59,7 @@ pub struct Engine {
     pub(crate) lookups: Lookups,
     pub(crate) verdicts: Verdicts,
     pub(crate) sources: Sources,
+    pub(crate) profiles: Profiles,
     pub(crate) audit: AuditQueue,
     pub(crate) metrics: Metrics,
     pub(crate) repairs: Repairs,
@@ -100,6 +101,7 @@ impl Engine {
             verdicts: Verdicts::new(),
             lookups,
             sources,
+            profiles: Profiles::new(),
             audit: AuditQueue::new(audit.max_events),
             metrics: Metrics::new(),
             repairs: Repairs::new(),

@@ -3,7 +3,7 @@
 use crate::config::CredentialSource;
 use crate::decision::{Reason, Refusal};
 use crate::engine::Engine;
-use crate::flow::admit;
+use crate::flow::{admit, enrich};
 use crate::policy::PermissionSet;
 use crate::request::{CredentialKind, Upgrade, find_client_address, find_credential, require_origin};
 use crate::revocation::RevocationFacts;
@@ -108,12 +108,19 @@ fn walk(engine: &Engine, rules: &Rules, request: &Upgrade<'_>, now: Now, steps: 
     if credential.kind != CredentialKind::Token {
         return Err(steps.end("verification", Outcome::NeedsLookup));
     }
-    let identity = match rules.verify(&credential.token, now) {
+    let mut identity = match rules.verify(&credential.token, now) {
         Ok(claims) => claims.into_identity(credential.source),
         Err(TokenVerdict::Refused(reason)) => return Err(steps.end("verification", Outcome::Refused(reason.into()))),
         Err(_) => return Err(steps.end("verification", Outcome::NeedsLookup)),
     };
     steps.note("verification", format!("issuer {:?}, subject {:?}", identity.issuer, identity.subject));
+    if let Some(profile) = &config.profile {
+        let Some(known) = enrich::find_known(engine, rules, &identity, now) else {
+            return Err(steps.end("profile", Outcome::NeedsLookup));
+        };
+        let added = known.map_or(Ok(()), |known| known.add_to(&mut identity, profile, None));
+        steps.pass("profile", added.map_err(|_| Reason::SourceUnavailable), |()| String::new())?;
+    }
     let permissions = PermissionSet::from_texts(identity.permissions.iter().cloned());
     steps.pass("permissions", admit::require_to_connect(rules, &permissions), |()| identity.permissions.join(" "))?;
     let revoked = engine.revocations.is_revoked(&RevocationFacts::from(&identity), now);

@@ -46,6 +46,11 @@ impl Names {
         self.hash.fingerprint(&[b"session credential", id])
     }
 
+    /// Whose profile, asked for under these rules: another configuration asks anew.
+    pub(crate) fn profile(&self, epoch: u32, issuer: &str, subject: &str) -> Fingerprint {
+        self.hash.fingerprint(&[b"profile", &epoch.to_le_bytes(), issuer.as_bytes(), subject.as_bytes()])
+    }
+
     pub(crate) fn everyone(&self) -> Fingerprint {
         self.hash.fingerprint(&[b"everyone"])
     }

@@ -10,7 +10,7 @@ use crate::connection::{Pending, Timetable};
 use crate::decision::Refusal;
 use crate::identity::Identity;
 use crate::limit::{BucketId, Fingerprint, Permit};
-use crate::lookup::LookupId;
+use crate::lookup::{LookupId, Profile, Purpose};
 use crate::policy::PermissionSet;
 use crate::request::ClientAddress;
 use crate::secret::Secret;
@@ -39,6 +39,10 @@ pub(crate) struct Cold {
     pub(crate) credential: Option<PendingCredential>,
     /// What its source is asked about again, where the client holds no token that could be refreshed (RULES 29).
     pub(crate) reask: Option<PendingCredential>,
+    /// A verified credential whose profile is asked for.
+    pub(crate) enriching: Option<Box<Enriching>>,
+    /// The profile of the identity in force, where there was one.
+    pub(crate) profile: Option<Arc<Profile>>,
     /// The server still holds the handshake open, waiting for `Ready` or `Refused`.
     pub(crate) held_back: bool,
     /// Messages answered with hold while it was being authenticated (RULES 15).
@@ -81,6 +85,32 @@ pub(crate) struct PendingCredential {
     pub(crate) until: MonoTime,
     /// When its source last vouched for it, where one did.
     pub(crate) vouched: MonoTime,
+}
+
+/// A verified credential on its way to be put in force.
+#[derive(Debug)]
+pub(crate) struct Candidate {
+    /// Who it is, as verified.
+    pub(crate) identity: Identity,
+    /// The profile to be added, once found.
+    pub(crate) profile: Option<Arc<Profile>>,
+    /// What its source is asked about later, where it replaces another.
+    pub(crate) reask: Option<PendingCredential>,
+    /// What it is for.
+    pub(crate) purpose: Purpose,
+}
+
+/// A candidate whose profile is asked for.
+#[derive(Debug)]
+pub(crate) struct Enriching {
+    /// The candidate.
+    pub(crate) candidate: Candidate,
+    /// The question that is out. The answer to any other says nothing about it.
+    pub(crate) lookup: LookupId,
+    /// When no answer is waited for any more.
+    pub(crate) until: MonoTime,
+    /// When the credential is over by the monotonic clock.
+    pub(crate) over_at: MonoTime,
 }
 
 /// How far the refresh is.
@@ -150,6 +180,8 @@ impl Cold {
             refresh: RefreshState::default(),
             credential: None,
             reask: None,
+            enriching: None,
+            profile: None,
             held_back: false,
             holds: 0,
             terminal: None,

@@ -12,7 +12,9 @@ mod record_loom;
 mod table;
 mod timetable;
 
-pub(crate) use cold::{Cold, Held, PeerFacts, PendingCredential, RefreshState, Terminal, Unauthenticated};
+pub(crate) use cold::{
+    Candidate, Cold, Enriching, Held, PeerFacts, PendingCredential, RefreshState, Terminal, Unauthenticated,
+};
 pub use handle::ConnectionId;
 pub(crate) use index::Index;
 pub(crate) use lifecycle::State;

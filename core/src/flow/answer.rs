@@ -7,10 +7,10 @@ use crate::connection::{Cold, ConnectionId, Guard, PendingCredential, Slot};
 use crate::decision::{Reason, Refusal};
 use crate::engine::Engine;
 use crate::flow::handshake::Wanted;
-use crate::flow::identify::identify;
+use crate::flow::identify::{Proven, identify};
 use crate::flow::refresh::Refreshed;
 use crate::flow::sources::Fetched;
-use crate::flow::{admit, close, due, introspect, refresh, report, sources};
+use crate::flow::{close, due, enrich, introspect, refresh, report, sources};
 use crate::identity::Identity;
 use crate::lookup::{Answer, LOOKUP_MS, LookupId, Outcome, Purpose, Question, Waiter};
 use crate::rules::Rules;
@@ -34,6 +34,7 @@ pub(crate) fn ask_about(
     let lookup = ask(engine, rules, guard.id(), wanted, &credential.token, purpose, MonoTime(0), now)?;
     credential.lookup = Some(lookup);
     guard.credential = Some(credential);
+    guard.enriching = None;
     Ok(())
 }
 
@@ -113,6 +114,10 @@ pub(crate) fn ask_source_again(
 /// Completes a question. An answer that is late, or to a question never asked, is refused and changes nothing.
 pub(crate) fn answer(engine: &Engine, rules: &Rules, id: LookupId, answer: Answer, now: Now) -> Result<(), Reason> {
     let Some(question) = engine.lookups.begin(id, now.mono) else { return Err(Reason::MisuseHandle) };
+    if matches!(question, Question::Profile { .. }) {
+        enrich::answered(engine, rules, id, &question, &answer, now);
+        return Ok(());
+    }
     // What the answer brings is in force before its question is gone: nobody falls between the two.
     let word = match &question {
         // Judged once for all who wait.
@@ -293,9 +298,8 @@ fn settle(
             guard.credential = None;
             let outcome = match verdict {
                 Ok((identity, reask)) => {
-                    guard.reask = reask;
                     drop(guard);
-                    admit::go_live(engine, rules, id, identity, now)
+                    enrich::admit(engine, rules, id, Proven { identity, reask }, now)
                 }
                 Err(refusal) => {
                     drop(guard);
@@ -326,8 +330,7 @@ fn settle(
     }
 }
 
-/// RULES 29, for what its source said at `vouched`: gone is revoked; unavailable is asked again until expiry; still
-/// there goes on.
+/// Does what its source said at `vouched` about the credential of a live connection.
 pub(crate) fn settle_reask(
     engine: &Engine,
     rules: &Rules,
@@ -337,14 +340,27 @@ pub(crate) fn settle_reask(
     vouched: MonoTime,
     now: Now,
 ) {
-    match word.and_then(|identity| refresh::renew(engine, rules, guard, identity, now)) {
-        _ if guard.terminal.is_some() => return,
-        Ok(()) => {
-            guard.refresh.unavailable = false;
-            if let Some(reask) = guard.reask.as_mut() {
-                reask.vouched = vouched;
-            }
+    let outcome = word.and_then(|identity| {
+        if let Some(reask) = guard.reask.as_mut() {
+            reask.vouched = vouched;
         }
+        enrich::renew(engine, rules, guard, identity, now)
+    });
+    settle_renewal(engine, rules, id, guard, outcome, now);
+}
+
+/// RULES 29: gone is revoked; unavailable is asked again until expiry; still there goes on.
+pub(crate) fn settle_renewal(
+    engine: &Engine,
+    rules: &Rules,
+    id: ConnectionId,
+    guard: &mut Guard<'_, Box<Cold>>,
+    outcome: Result<(), Refusal>,
+    now: Now,
+) {
+    match outcome {
+        _ if guard.terminal.is_some() => return,
+        Ok(()) => guard.refresh.unavailable = false,
         Err(refusal) if refresh::is_unavailable(refusal.reason) => guard.refresh.unavailable = true,
         Err(_) => {
             close::close(engine, id, guard, Reason::Revoked.into(), now);

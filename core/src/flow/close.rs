@@ -43,6 +43,7 @@ pub(crate) fn write_terminal(
     guard.terminal = Some(Terminal { refusal, decided: now.mono, handed_out: false });
     guard.pending.close = true;
     guard.credential = None;
+    guard.enriching = None;
     engine.schedule(id, now.mono.plus(LEAK_MS));
     engine.enqueue(id, guard);
 }

@@ -6,7 +6,7 @@
 use crate::connection::{Cold, ConnectionId, Guard, State};
 use crate::decision::{Reason, Refusal};
 use crate::engine::Engine;
-use crate::flow::{answer, close, introspect, refresh, report};
+use crate::flow::{answer, close, enrich, introspect, refresh, report};
 use crate::rules::Rules;
 use crate::time::{MonoTime, Now};
 
@@ -15,6 +15,7 @@ pub(crate) const REASK_MS: u64 = 5_000;
 
 /// Does what is due for one connection and files it anew.
 pub(crate) fn serve(engine: &Engine, rules: &Rules, id: ConnectionId, now: Now) {
+    enrich::give_up(engine, rules, id, now);
     let Some(slot) = engine.table.find(id) else { return };
     let decided = {
         let Some(mut guard) = slot.lock(id) else { return };
@@ -98,7 +99,8 @@ pub(crate) fn next_deadline(cold: &Cold, state: State, activity: MonoTime, rules
         State::Closing => cold.terminal.map_or(MonoTime::NEVER, |terminal| terminal.decided.plus(close::LEAK_MS)),
         State::Free => return MonoTime::NEVER,
     };
-    deadline.min(untold)
+    let profile = cold.enriching.as_ref().map_or(MonoTime::NEVER, |waiting| waiting.until);
+    deadline.min(untold).min(profile)
 }
 
 /// Whether the credential has no token at the client's hand: its source is asked instead (RULES 29).

@@ -83,6 +83,7 @@ fn rebuild_tables(engine: &Engine, rules: &Rules, now: Now) -> Dirty {
         engine.sources.rebuild(rules, now.mono),
         "a call panicked in the fetching of keys: every key set is fetched again",
     );
+    told(engine.profiles.rebuild(), "a call panicked in the profiles: they were forgotten");
     let lookups = told(engine.lookups.rebuild(), "a call panicked in the lookups: they were forgotten");
     let mut dirty = Dirty { all: revocations || index || rates || sets, index, permits, lookups, ..Dirty::default() };
     for (number, shard) in (0u8..).zip(&engine.shards) {

@@ -7,11 +7,11 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::config::CredentialSource;
-use crate::connection::{Cold, ConnectionId, Grant, PeerFacts, PendingCredential, State, Unauthenticated};
+use crate::connection::{Candidate, Cold, ConnectionId, Grant, PeerFacts, PendingCredential, State, Unauthenticated};
 use crate::decision::{Reason, Refusal};
 use crate::engine::Engine;
 use crate::flow::identify::{Proven, identify};
-use crate::flow::{admit, answer, close, report};
+use crate::flow::{answer, close, enrich, report};
 use crate::keys::AskAt;
 use crate::limit::{Fingerprint, Taken};
 use crate::lookup::{Purpose, Question};
@@ -156,15 +156,31 @@ impl Newcomer<'_, '_> {
             CredentialKind::Token => {}
         }
         match identify(engine, rules, &credential.token, credential.source, now) {
-            Ok(proven) => {
-                let id = self.insert(State::Admitting)?;
-                admit_proven(engine, rules, id, proven, now)?;
-                Ok((id, Progress::Live))
-            }
+            Ok(proven) => self.admit(proven),
             Err(TokenVerdict::Refused(reason)) => Err(reason.into()),
             Err(TokenVerdict::KeysNeeded { issuer }) => self.wait(credential, Wanted::Keys(issuer)),
             Err(TokenVerdict::Opaque { issuer }) => self.wait(credential, Wanted::Introspection(issuer)),
         }
+    }
+
+    /// Lets a verified identity in, at once or when its profile is there.
+    fn admit(self, proven: Proven) -> Result<(ConnectionId, Progress), Refusal> {
+        let (engine, rules, now) = (self.engine, self.rules, self.now);
+        let (id, progress, outcome) = match enrich::find_known(engine, rules, &proven.identity, now) {
+            Some(profile) => {
+                let id = self.insert(State::Admitting)?;
+                let Proven { identity, reask } = proven;
+                let candidate = Candidate { identity, profile, reask, purpose: Purpose::Admit };
+                (id, Progress::Live, enrich::go_live(engine, rules, id, candidate, now))
+            }
+            None => {
+                let id = self.insert_unauthenticated(State::Authenticating)?;
+                (id, Progress::Authenticating, enrich::admit(engine, rules, id, proven, now))
+            }
+        };
+        outcome.map(|()| (id, progress)).inspect_err(|_| {
+            close::closed(engine, id, now);
+        })
     }
 
     fn await_first_message(self) -> Result<(ConnectionId, Progress), Refusal> {
@@ -196,8 +212,11 @@ impl Newcomer<'_, '_> {
         if matches!(wanted, Wanted::Introspection(_))
             && let Ok(proven) = identify(engine, rules, &credential.token, credential.source, now)
         {
-            admit_proven(engine, rules, id, proven, now)?;
-            return Ok((id, Progress::Authenticating));
+            return enrich::admit(engine, rules, id, proven, now).map(|()| (id, Progress::Authenticating)).inspect_err(
+                |_| {
+                    close::closed(engine, id, now);
+                },
+            );
         }
         close::closed(engine, id, now);
         Err(refusal)
@@ -237,18 +256,6 @@ impl Newcomer<'_, '_> {
         self.engine.schedule(id, authenticate_by);
         Ok(id)
     }
-}
-
-/// Takes a connection live, or gives all of it back.
-fn admit_proven(engine: &Engine, rules: &Rules, id: ConnectionId, proven: Proven, now: Now) -> Result<(), Refusal> {
-    if let Some(reask) = proven.reask
-        && let Some(mut guard) = engine.table.find(id).and_then(|slot| slot.lock(id))
-    {
-        guard.reask = Some(reask);
-    }
-    admit::go_live(engine, rules, id, proven.identity, now).inspect_err(|_| {
-        close::closed(engine, id, now);
-    })
 }
 
 /// What must be found out before a credential can be judged.

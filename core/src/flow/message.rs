@@ -11,7 +11,7 @@ use crate::decision::{Delivered, Reason, Refusal, Withheld};
 use crate::engine::Engine;
 use crate::flow::handshake::Wanted;
 use crate::flow::identify::{Proven, identify};
-use crate::flow::{admit, answer, close, due, permissions, refresh, report};
+use crate::flow::{answer, close, due, enrich, permissions, refresh, report};
 use crate::limit::Budget;
 use crate::lookup::Purpose;
 use crate::metrics::Count;
@@ -285,16 +285,9 @@ fn first_message(
     let Ok(token) = message.and_then(|message| parse_control_token(&message)) else {
         return refuse(Reason::CredentialMissing.into());
     };
-    let admit = |proven: Proven| {
-        if let Some(mut guard) = slot.lock(id)
-            && guard.state() == State::AwaitingAuth
-        {
-            guard.reask = proven.reask;
-        }
-        match admit::go_live(engine, rules, id, proven.identity, now) {
-            Ok(()) => Withheld::Consumed,
-            Err(refusal) => refuse(refusal),
-        }
+    let admit = |proven: Proven| match enrich::admit(engine, rules, id, proven, now) {
+        Ok(()) => Withheld::Consumed,
+        Err(refusal) => refuse(refusal),
     };
     let wanted = match identify(engine, rules, token.as_bytes(), CredentialSource::FirstMessage, now) {
         Ok(proven) => return admit(proven),

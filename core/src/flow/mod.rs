@@ -5,6 +5,7 @@ pub(crate) mod answer;
 pub(crate) mod close;
 pub(crate) mod delivery;
 pub(crate) mod due;
+pub(crate) mod enrich;
 pub(crate) mod fault;
 #[cfg(not(loom))]
 #[cfg(test)]

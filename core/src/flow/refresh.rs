@@ -7,13 +7,17 @@
 use std::sync::Arc;
 
 use crate::config::CredentialSource;
-use crate::connection::{Cold, ConnectionId, Guard, PendingCredential, PermissionDiff, State, Timetable, merge_diff};
+use crate::connection::{
+    Candidate, Cold, ConnectionId, Guard, PendingCredential, PermissionDiff, State, Timetable, merge_diff,
+};
 use crate::decision::{Reason, Refusal};
 use crate::engine::Engine;
 use crate::flow::handshake::Wanted;
 use crate::flow::identify::identify;
-use crate::flow::{admit, answer, close, due, introspect, report};
+use crate::flow::{admit, answer, close, due, enrich, introspect, report};
 use crate::identity::Identity;
+use crate::lookup::profile::is_same_claims;
+use crate::lookup::{Profile, Purpose};
 use crate::policy::PermissionSet;
 use crate::rules::Rules;
 use crate::time::Now;
@@ -77,42 +81,63 @@ pub(crate) fn refresh_subject(engine: &Engine, rules: &Rules, token: &[u8], now:
         let Some(mut guard) = slot.lock(id) else { continue };
         // A connection of another session or client of the same user keeps its own token; its client has tried
         // nothing, so no attempt is counted.
-        if commit(engine, rules, id, &mut guard, identity.clone(), proven.reask.clone(), now).is_ok() {
+        let profile = enrich::find_kept(engine, rules, &guard, &identity, now);
+        let (identity, reask) = (identity.clone(), proven.reask.clone());
+        let candidate = Candidate { identity, profile, reask, purpose: Purpose::Refresh };
+        if commit_with(engine, rules, &mut guard, candidate, now).is_ok() {
             taken = taken.saturating_add(1);
         }
     }
     Ok(taken)
 }
 
-/// Takes a new credential of the same identity; `reask` is what its source is asked about later, where there is one.
-/// The caller holds the connection's lock and counts a refusal. A refused one has changed nothing.
+/// Takes a new credential of the same identity, at once or when its profile is there; `reask` is what its source is
+/// asked about later, where there is one. The caller holds the connection's lock and counts a refusal. A refused one
+/// has changed nothing.
 pub(crate) fn commit(
     engine: &Engine,
     rules: &Rules,
     id: ConnectionId,
     guard: &mut Guard<'_, Box<Cold>>,
-    mut identity: Identity,
+    identity: Identity,
     reask: Option<PendingCredential>,
     now: Now,
 ) -> Result<Refreshed, Refusal> {
-    require_live(engine, id, guard, now)?;
-    let Some(old) = guard.identity.clone() else { return Err(Reason::FaultInternal.into()) };
-    identity.source = old.source;
-    require_same_identity(&old, &identity)?;
-    if is_same_credential(&old, &identity) {
+    let mut candidate = Candidate { identity, profile: None, reask, purpose: Purpose::Refresh };
+    if require_successor(engine, id, guard, &candidate.identity, now)? == Successor::Another {
+        match enrich::find_or_ask(engine, rules, guard, candidate, now)? {
+            Some(found) => candidate = found,
+            None => return Ok(Refreshed::Pending),
+        }
+    }
+    commit_with(engine, rules, guard, candidate, now)
+}
+
+/// The same for one whose profile was found.
+pub(crate) fn commit_with(
+    engine: &Engine,
+    rules: &Rules,
+    guard: &mut Guard<'_, Box<Cold>>,
+    mut candidate: Candidate,
+    now: Now,
+) -> Result<Refreshed, Refusal> {
+    let id = guard.id();
+    if require_successor(engine, id, guard, &candidate.identity, now)? == Successor::Same {
         // Nothing changes; the client still hears that its token is in force.
         merge_diff(&mut guard.pending.refreshed, PermissionDiff::default());
         engine.enqueue(id, guard);
         return Ok(Refreshed::Unchanged);
     }
-    if identity.expiry <= old.expiry {
-        return Err(Reason::ExpiryNotLater.into());
-    }
-    let diff = put_in_force(engine, rules, guard, identity, now)?;
-    guard.reask = reask;
+    let Some(old) = guard.identity.clone() else { return Err(Reason::FaultInternal.into()) };
+    candidate.identity.source = old.source;
+    let profile = enrich::apply(engine, rules, &mut candidate, Some(&old), now)?;
+    let diff = put_in_force(engine, rules, guard, candidate.identity, now)?;
+    guard.profile = profile;
+    guard.reask = candidate.reask;
     introspect::plan_recheck(engine, rules, guard, now);
     // One that still waits for its source came before this one.
     guard.credential = None;
+    guard.enriching = None;
     guard.record().touch(now.mono);
     merge_diff(&mut guard.pending.refreshed, diff.clone());
     due::file(engine, rules, guard);
@@ -237,8 +262,37 @@ fn require_live(engine: &Engine, id: ConnectionId, guard: &mut Guard<'_, Box<Col
     Ok(())
 }
 
+/// What a new credential is to the one in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Successor {
+    /// The very same.
+    Same,
+    /// Another, which ends later.
+    Another,
+}
+
+/// Whether a credential may take the place of the one in force (RULES 28).
+fn require_successor(
+    engine: &Engine,
+    id: ConnectionId,
+    guard: &mut Guard<'_, Box<Cold>>,
+    new: &Identity,
+    now: Now,
+) -> Result<Successor, Refusal> {
+    require_live(engine, id, guard, now)?;
+    let Some(old) = &guard.identity else { return Err(Reason::FaultInternal.into()) };
+    require_same_identity(old, new)?;
+    if is_same_credential(old, new, guard.profile.as_deref()) {
+        return Ok(Successor::Same);
+    }
+    if new.expiry <= old.expiry {
+        return Err(Reason::ExpiryNotLater.into());
+    }
+    Ok(Successor::Another)
+}
+
 /// RULES 28: the same issuer and subject, and whatever else binds either of the two tokens.
-fn require_same_identity(old: &Identity, new: &Identity) -> Result<(), Reason> {
+pub(crate) fn require_same_identity(old: &Identity, new: &Identity) -> Result<(), Reason> {
     let same = old.issuer == new.issuer
         && old.subject == new.subject
         && old.session_id == new.session_id
@@ -248,13 +302,16 @@ fn require_same_identity(old: &Identity, new: &Identity) -> Result<(), Reason> {
     if same { Ok(()) } else { Err(Reason::IdentityMismatch) }
 }
 
-/// The same token handed over again: the same facts to the last claim.
-fn is_same_credential(old: &Identity, new: &Identity) -> bool {
-    old.expiry == new.expiry && old.token_id == new.token_id && old.key_id == new.key_id && old.claims == new.claims
+/// The same token handed over again: the same facts to the last claim, but for what its profile added.
+fn is_same_credential(old: &Identity, new: &Identity, kept: Option<&Profile>) -> bool {
+    old.expiry == new.expiry
+        && old.token_id == new.token_id
+        && old.key_id == new.key_id
+        && is_same_claims(&old.claims, &new.claims, kept)
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::sync::Arc;
 
     use crate::config::{Config, CredentialSource, NoSecretSource};
@@ -270,9 +327,14 @@ mod tests {
     use crate::{Revocation, flow};
 
     const ISSUER: &str = "https://id.example.com";
-    const NOW: Now = Now::new(1_800_000_000_000, 1_000);
+    pub(crate) const NOW: Now = Now::new(1_800_000_000_000, 1_000);
 
     fn engine() -> Engine {
+        engine_with("")
+    }
+
+    /// An engine for connections that authenticate by their first message.
+    pub(crate) fn engine_with(more: &str) -> Engine {
         let config = format!(
             r#"
             [[issuer]]
@@ -286,13 +348,14 @@ mod tests {
             require_origin = false
             [messages]
             "ping" = "public"
+            {more}
             "#
         );
         let config = Config::from_toml(&config, &NoSecretSource).unwrap();
         Engine::new(config, &EngineSeed::new([7; 32]), Box::new(|_| ())).unwrap()
     }
 
-    fn identity(token_id: &str, expiry: u64) -> Identity {
+    pub(crate) fn identity(token_id: &str, expiry: u64) -> Identity {
         Identity {
             issuer: ISSUER.into(),
             subject: "u".into(),
@@ -310,7 +373,7 @@ mod tests {
         }
     }
 
-    fn pending(engine: &Engine) -> ConnectionId {
+    pub(crate) fn pending(engine: &Engine) -> ConnectionId {
         let headers = [
             ("Host", "a"),
             ("Upgrade", "websocket"),

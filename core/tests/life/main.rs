@@ -17,6 +17,7 @@ mod introspection;
 mod lookup;
 mod message;
 mod outbox;
+mod profile;
 mod refresh;
 mod reload;
 mod report;

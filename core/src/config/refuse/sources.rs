@@ -42,7 +42,7 @@ pub(crate) fn require_introspection(place: &Place, issuer: &IssuerConfig) -> Res
 
 pub(crate) fn require_sources(config: &Config) -> Result<(), Problem> {
     if let Some(profile) = &config.profile {
-        require_profile(&Place::top("profile"), profile)?;
+        require_profile(&Place::top("profile"), profile, &config.issuers)?;
     }
     let place = Place::top("lookups").key("proxy");
     match &config.lookups.proxy {
@@ -56,7 +56,10 @@ pub(crate) fn require_sources(config: &Config) -> Result<(), Problem> {
     }
 }
 
-fn require_profile(place: &Place, profile: &ProfileConfig) -> Result<(), Problem> {
+/// Claims that say who somebody is, until when, and what for: no profile has a say in them.
+const VERIFIED_ONLY: [&str; 11] = ["iss", "sub", "aud", "exp", "iat", "nbf", "jti", "sid", "scope", "client_id", "cnf"];
+
+fn require_profile(place: &Place, profile: &ProfileConfig, issuers: &[IssuerConfig]) -> Result<(), Problem> {
     if let Some(url) = &profile.url {
         let place = place.key("url");
         if !url.contains("{subject}") {
@@ -66,7 +69,11 @@ fn require_profile(place: &Place, profile: &ProfileConfig) -> Result<(), Problem
         if host.contains('{') {
             return Err(Problem::new(place, "may name the subject after the host only"));
         }
-        require_source_url(place, &url.replace("{subject}", "s").replace("{issuer}", "i"))?;
+        let url = url.replace("{subject}", "s").replace("{issuer}", "i");
+        if url.contains(['{', '}']) {
+            return Err(Problem::new(place, "knows `{subject}` and `{issuer}`, and nothing else in braces"));
+        }
+        require_source_url(place, &url)?;
     }
     if let Some(bearer) = &profile.bearer {
         if profile.url.is_none() {
@@ -77,6 +84,14 @@ fn require_profile(place: &Place, profile: &ProfileConfig) -> Result<(), Problem
     require_name(place.key("permissions_member"), &profile.permissions_member, 128)?;
     require_names(place, "permissions", &profile.permissions, 1024)?;
     require_names(place, "attributes", &profile.attributes, 128)?;
+    for (index, name) in profile.attributes.iter().enumerate() {
+        let verified = VERIFIED_ONLY.contains(&name.as_str())
+            || issuers.iter().any(|issuer| issuer.tenant_claim == *name || issuer.permissions_claims.contains(name));
+        if verified {
+            let place = place.key("attributes").index(index);
+            return Err(Problem::new(place, "is said by a verified credential only, never by a profile"));
+        }
+    }
     for (index, pattern) in profile.permissions.iter().enumerate() {
         if matches!(pattern.as_str(), "*" | "**") || Permission::parse(pattern.as_str()).is_err() {
             let place = place.key("permissions").index(index);

@@ -111,6 +111,10 @@ fn mistakes_in_fetched_keys_profile_and_lookups() {
             "[profile]\npermissions = \"**\"\n",
             "line 11: profile.permissions[0]: is no permission pattern such as `listing:*:read`",
         ),
+        (
+            "[profile]\nurl = \"https://u.example.com/{subject}/{tenant}\"\n",
+            "line 11: profile.url: knows `{subject}` and `{issuer}`, and nothing else in braces",
+        ),
         ("[profile]\nbearer = { env = \"WS_SECRET\" }\n", "line 11: profile.bearer: belongs beside `url`"),
         ("[lookups]\nworkers = 0\n", "line 11: lookups.workers: must be from 1 to 64, but is 0"),
         ("[lookups]\ntimeout = \"3s\"\n", "line 11: lookups.timeout: must be from 50ms to 2s, but is 3s"),
@@ -124,6 +128,21 @@ fn mistakes_in_fetched_keys_profile_and_lookups() {
         ),
     ] {
         assert_eq!(problem(rest), wanted);
+    }
+}
+
+#[test]
+fn a_profile_has_no_say_in_what_was_verified() {
+    let verified =
+        ["iss", "sub", "aud", "exp", "iat", "nbf", "jti", "sid", "scope", "client_id", "cnf", "permissions", "tenant"];
+    let wanted = "line 11: profile.attributes[1]: is said by a verified credential only, never by a profile";
+    for name in verified {
+        assert_eq!(problem(&format!("[profile]\nattributes = [\"plan\", \"{name}\"]\n")), wanted, "{name}");
+    }
+    let claims = format!("{KEYS}\npermissions_claims = \"roles\"\ntenant_claim = \"org\"");
+    for (name, refused) in [("roles", true), ("org", true), ("tenant", false), ("permissions", false)] {
+        let text = format!("{}{HANDSHAKE}[profile]\nattributes = \"{name}\"\n", ISSUER.replace(KEYS, &claims));
+        assert_eq!(load(&text).is_err(), refused, "{name}");
     }
 }
 
