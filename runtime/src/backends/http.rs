@@ -16,6 +16,7 @@ use wsauth::lookup::{Answer, Question};
 use wsauth::time::WallTime;
 
 use super::address::Policy;
+use super::credential::CredentialConnector;
 use super::names::{self, Lookup, Names, SourceNames};
 use super::request::{self, Ourselves};
 use super::response;
@@ -167,18 +168,14 @@ impl Maker<'_> {
         };
         let introspection = issuer.introspection.as_ref();
         let urls: Vec<&str> = keys.into_iter().chain(introspection.and_then(|asked| asked.url.as_deref())).collect();
-        let ourselves = Ourselves {
-            client: introspection.map(|asked| asked.client.clone()),
-            signed: introspection.is_some_and(|asked| asked.signed),
-            bearer: None,
-        };
+        let ourselves = Ourselves::client(introspection);
         self.source(&format!("issuer `{}`", issuer.issuer), &urls, &issuer.tls, ourselves)
     }
 
     fn of_profile(&self, profile: &ProfileConfig) -> Result<Option<Source>, StartError> {
         // The url names the subject after the host only, in braces that no url has.
         let url = profile.url.as_ref().map(|url| url.replace(['{', '}'], ""));
-        let ourselves = Ourselves { bearer: profile.bearer.clone(), ..Ourselves::default() };
+        let ourselves = Ourselves::bearer(profile.bearer.as_ref());
         self.source("profile", url.as_deref().as_slice(), &profile.tls, ourselves)
     }
 
@@ -205,11 +202,11 @@ impl Maker<'_> {
         };
         let tls = tls::build(tls, system).map_err(refuse)?;
         let policy = Policy::of(urls.iter().copied());
-        let agent = self.agent(tls, &policy).map_err(refuse)?;
+        let agent = self.agent(tls, &policy, &ourselves).map_err(refuse)?;
         Ok(Some(Source { agent, policy, ourselves }))
     }
 
-    fn agent(&self, tls: Arc<ClientConfig>, policy: &Policy) -> Result<Agent, &'static str> {
+    fn agent(&self, tls: Arc<ClientConfig>, policy: &Policy, ourselves: &Ourselves) -> Result<Agent, &'static str> {
         let proxy = self.lookups.proxy.as_deref();
         let names = SourceNames::new(Arc::clone(&self.names), policy.clone().through(proxy));
         let proxy = proxy.map(Proxy::new).transpose().map_err(|_| "`lookups.proxy` is no proxy")?;
@@ -227,7 +224,10 @@ impl Maker<'_> {
             .max_idle_age(IDLE)
             .build();
         let connector =
-            ().chain(ConnectProxyConnector::default()).chain(TcpConnector::default()).chain(TlsConnector(tls));
+            ().chain(ConnectProxyConnector::default())
+                .chain(TcpConnector::default())
+                .chain(TlsConnector(tls))
+                .chain(CredentialConnector(ourselves.credential().cloned()));
         Ok(Agent::with_parts(config, connector, names))
     }
 }

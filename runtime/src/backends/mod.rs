@@ -4,6 +4,7 @@
 //! client of its own gets the same decision.
 
 mod address;
+mod credential;
 mod http;
 mod names;
 mod request;
