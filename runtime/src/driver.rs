@@ -271,3 +271,112 @@ impl fmt::Debug for Driver {
         write!(f, "Driver({} workers)", self.workers.lock().len())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+    use wsauth::config::Config;
+    use wsauth::request::{Header, Peer, Upgrade};
+    use wsauth::secret::EngineSeed;
+
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::secrets::SystemSecrets;
+
+    struct Counting(AtomicUsize);
+
+    impl Resolver for Counting {
+        fn resolve(&self, _: &Question) -> Answer {
+            self.0.fetch_add(1, Ordering::SeqCst);
+            Answer::Inactive
+        }
+    }
+
+    fn engine() -> Arc<Engine> {
+        let text = r#"
+            [[issuer]]
+            issuer = "https://id.example.com"
+            audience = ["a"]
+            opaque = true
+
+            [handshake]
+            origins = ["https://app.example.com"]
+            credentials = ["authorization"]
+            require_origin = false
+            trusted_proxies = []
+        "#;
+        let config = Config::from_toml(text, &SystemSecrets::new()).unwrap();
+        Arc::new(Engine::new(config, &EngineSeed::new([1; 32]), Box::new(|_| {})).unwrap())
+    }
+
+    /// Has the engine ask something, without telling the driver.
+    fn raise(engine: &Engine, clock: &Clock, n: usize) {
+        let bearer = format!("Bearer opaque-{n}-0123456789");
+        let headers = [
+            Header { name: b"Host", value: b"live.example.com" },
+            Header { name: b"Upgrade", value: b"websocket" },
+            Header { name: b"Connection", value: b"Upgrade" },
+            Header { name: b"Sec-WebSocket-Version", value: b"13" },
+            Header { name: b"Sec-WebSocket-Key", value: b"dGhlIHNhbXBsZSBub25jZQ==" },
+            Header { name: b"Authorization", value: bearer.as_bytes() },
+        ];
+        let request =
+            Upgrade { method: b"GET", target: b"/", headers: &headers, peer: Peer::Ip([127, 0, 0, 1].into()) };
+        assert!(engine.handshake(0, &request, clock.fine()).is_ok());
+    }
+
+    fn until(what: &str, is_true: impl Fn() -> bool) {
+        for _ in 0..4_000 {
+            if is_true() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("never: {what}");
+    }
+
+    #[test]
+    fn an_idle_worker_wakes_for_what_the_engine_wants_to_fetch() {
+        let (engine, clock) = (engine(), Clock::system());
+        let due = Arc::new(AtomicU64::new(0));
+        let shown = Arc::clone(&due);
+        // Due in 100 ms from the first time it is asked for.
+        let timer: Timer = Box::new(move |_| {
+            let at = Clock::system().fine().mono.0 + 100;
+            let _ = shown.compare_exchange(0, at, Ordering::SeqCst, Ordering::SeqCst);
+            Some(MonoTime(shown.load(Ordering::SeqCst)))
+        });
+        let driver = Driver::new(Arc::clone(&engine), clock.clone(), None, timer, &LookupsConfig::default());
+        let host = Arc::new(Counting(AtomicUsize::new(0)));
+        raise(&engine, &clock, 0);
+        assert!(driver.answer_with(Arc::clone(&host) as Arc<dyn Resolver>));
+        until("the first question is answered", || host.0.load(Ordering::SeqCst) == 1);
+        raise(&engine, &clock, 1);
+        until("the second as well, though nobody fed it", || host.0.load(Ordering::SeqCst) == 2);
+    }
+
+    #[test]
+    fn a_manual_clock_wakes_the_workers_when_it_moves_and_only_then() {
+        let (engine, manual) = (engine(), ManualClock::new(1_700_000_000_000));
+        let clock = Clock::manual(manual.clone());
+        let timer: Timer = Box::new(|_| Some(MonoTime(0)));
+        let driver = Driver::new(Arc::clone(&engine), clock.clone(), None, timer, &LookupsConfig::default());
+        let host = Arc::new(Counting(AtomicUsize::new(0)));
+        raise(&engine, &clock, 0);
+        assert!(driver.answer_with(Arc::clone(&host) as Arc<dyn Resolver>));
+        until("the first question is answered", || host.0.load(Ordering::SeqCst) == 1);
+        std::thread::sleep(Duration::from_millis(50));
+        raise(&engine, &clock, 1);
+        std::thread::sleep(Duration::from_millis(200));
+        assert_eq!(host.0.load(Ordering::SeqCst), 1, "a manual time that is past wakes nobody");
+        manual.advance_ms(1);
+        until("the clock moved", || host.0.load(Ordering::SeqCst) == 2);
+        driver.stop();
+        driver.stop();
+        raise(&engine, &clock, 2);
+        driver.feed();
+        manual.advance_ms(1);
+        assert_eq!((host.0.load(Ordering::SeqCst), driver.workers.lock().len()), (2, 0), "stopped for good");
+    }
+}

@@ -231,3 +231,108 @@ impl Maker<'_> {
         Ok(Agent::with_parts(config, connector, names))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::net::{SocketAddr, TcpListener};
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::secrets::SystemSecrets;
+
+    const ISSUER: &str = "https://id.example.com";
+
+    fn config(url: &str) -> Config {
+        let text = format!(
+            r#"
+            [[issuer]]
+            issuer = "{ISSUER}"
+            audience = ["a"]
+            algorithms = ["RS256"]
+            keys = {{ jwks_url = "{url}" }}
+
+            [handshake]
+            origins = ["https://app.example.com"]
+            credentials = ["authorization"]
+            trusted_proxies = []
+            "#
+        );
+        Config::from_toml(&text, &SystemSecrets::new()).unwrap()
+    }
+
+    fn keys(url: &str) -> Question {
+        Question::Keys { issuer: ISSUER.into(), url: url.into() }
+    }
+
+    fn ask(http: &HttpResolver, url: &str) -> bool {
+        matches!(http.fetch(&keys(url), u64::MAX, WallTime(0)), Answer::Response(_))
+    }
+
+    #[test]
+    fn a_name_that_flips_to_this_machine_or_the_link_is_not_connected_to() {
+        let trap = TcpListener::bind("127.0.0.1:0").unwrap();
+        trap.set_nonblocking(true).unwrap();
+        let port = trap.local_addr().unwrap().port();
+        for flipped in ["127.0.0.1", "::1", "::ffff:127.0.0.1", "0.0.0.0", "169.254.169.254"] {
+            let lookup: Lookup = Arc::new(move |_, port| Ok(vec![SocketAddr::new(flipped.parse().unwrap(), port)]));
+            let url = format!("{ISSUER}:{port}/jwks");
+            let http = HttpResolver::with_names(&config(&url), lookup).unwrap();
+            assert!(!ask(&http, &url), "{flipped}");
+        }
+        assert_eq!(trap.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock, "nobody came");
+    }
+
+    #[test]
+    fn the_address_that_was_checked_is_the_one_connected_to() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let url = format!("http://localhost:{port}/jwks");
+        // Another port than the url's is not believed either.
+        let lookup: Lookup =
+            Arc::new(|_, _| Ok(vec!["169.254.1.1:80".parse().unwrap(), "127.0.0.1:1".parse().unwrap()]));
+        let http = HttpResolver::with_names(&config(&url), lookup).unwrap();
+        let (tell, told) = mpsc::channel();
+        std::thread::spawn(move || tell.send(listener.accept().is_ok()));
+        assert!(!ask(&http, &url), "it hangs up");
+        assert!(told.recv().unwrap());
+    }
+
+    #[test]
+    fn shutting_down_ends_what_is_under_way_and_what_comes_later() {
+        let hole = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/jwks", hole.local_addr().unwrap());
+        let mut config = config(&url);
+        // Longer than any test may take.
+        (config.lookups.total_ms, config.lookups.connect_ms) = (3_600_000, 3_600_000);
+        let http = Arc::new(HttpResolver::from_config(&config).unwrap());
+        let (asking, asked) = (Arc::clone(&http), url.clone());
+        let waiting = std::thread::spawn(move || ask(&asking, &asked));
+        let (mut stream, _) = hole.accept().unwrap();
+        assert!(stream.read(&mut [0; 16]).unwrap() > 0, "the question is under way");
+        http.shut_down();
+        assert!(!waiting.join().unwrap());
+        http.shut_down();
+        assert!(!ask(&http, &url));
+    }
+
+    #[test]
+    fn a_question_without_time_left_is_not_asked() {
+        let trap = TcpListener::bind("127.0.0.1:0").unwrap();
+        trap.set_nonblocking(true).unwrap();
+        let url = format!("http://{}/jwks", trap.local_addr().unwrap());
+        let http = HttpResolver::from_config(&config(&url)).unwrap();
+        assert!(matches!(http.fetch(&keys(&url), 0, WallTime(0)), Answer::Unavailable { .. }));
+        assert_eq!(trap.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn debug_shows_no_secret_and_a_configuration_without_urls_has_nobody_to_ask() {
+        let mut config = config("https://id.example.com/jwks");
+        let http = HttpResolver::from_config(&config).unwrap();
+        assert_eq!(format!("{http:?}"), "HttpResolver(1 issuers, profile: false)");
+        assert!(!http.is_empty());
+        config.issuers[0].keys = KeysConfig::None;
+        assert!(HttpResolver::from_config(&config).unwrap().is_empty());
+    }
+}
