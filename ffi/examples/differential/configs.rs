@@ -75,7 +75,7 @@ pub(crate) fn good(which: usize) -> String {
          [[issuer]]\nissuer = '{REMOTE}'\naudience = ['live']\nalgorithms = ['EdDSA']\n\
          keys = {{ jwks_url = 'https://keys.example.com/jwks' }}\n\
          [[issuer]]\nissuer = '{OPAQUE}'\naudience = ['live']\nopaque = true\n\
-         [sessions]\n\
+         [sessions]\n[lookups]\ndriver = 'host'\n\
          [handshake]\ntrusted_proxies = ['10.0.0.0/8']\ntrust_unix_peers = true\ncookie = {{ holds = 'session' }}\n{handshake}\
          [messages]\n{messages}[deliveries]\n{deliveries}{rest}"
     )
