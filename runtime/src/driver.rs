@@ -6,12 +6,13 @@
 //! The workers run with the signal mask of the thread whose call started them. Masking signals in a thread needs
 //! unsafe code, which this crate forbids: a host that directs signals to one thread blocks them before its first call.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, select};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded, select};
 use parking_lot::Mutex;
 use wsauth::Engine;
 use wsauth::lookup::{Answer, Lookup, Question};
@@ -26,6 +27,13 @@ use crate::clock::Clock;
 pub trait Resolver: Send + Sync {
     /// Answers one question.
     fn resolve(&self, question: &Question) -> Answer;
+
+    /// Whether it answers questions of this kind; those it does not wait for [`Guard::lookups`](crate::Guard::lookups).
+    /// Called on any thread, in calls of the engine: it must not block. Default: all.
+    fn takes(&self, question: &Question) -> bool {
+        let _ = question;
+        true
+    }
 }
 
 /// Bounds of the driver.
@@ -48,8 +56,8 @@ pub(crate) struct Driver {
     shared: Arc<Shared>,
     workers: Mutex<Vec<JoinHandle<()>>>,
     wanted: usize,
-    /// Dropped to tell the workers to stop.
-    stop: Option<Sender<()>>,
+    /// Dropped to tell the workers to stop; none are started without it.
+    stop: Mutex<Option<Sender<()>>>,
     stopped: Receiver<()>,
 }
 
@@ -59,6 +67,8 @@ struct Shared {
     resolver: Arc<dyn Resolver>,
     queue: Sender<Lookup>,
     waiting: Receiver<Lookup>,
+    /// What the resolver does not take, for the host. The engine bounds how many are out.
+    left: Mutex<VecDeque<Lookup>>,
 }
 
 impl Driver {
@@ -71,10 +81,10 @@ impl Driver {
         let (queue, waiting) = bounded(options.queue.max(1));
         let (stop, stopped) = bounded(0);
         Driver {
-            shared: Arc::new(Shared { engine, clock, resolver, queue, waiting }),
+            shared: Arc::new(Shared { engine, clock, resolver, queue, waiting, left: Mutex::default() }),
             workers: Mutex::new(Vec::new()),
             wanted: options.workers.clamp(1, 64),
-            stop: Some(stop),
+            stop: Mutex::new(Some(stop)),
             stopped,
         }
     }
@@ -84,9 +94,39 @@ impl Driver {
         self.shared.feed(|| self.start());
     }
 
+    /// Takes up to `max` questions that the resolver does not answer.
+    pub(crate) fn take_left(&self, max: usize) -> Vec<Lookup> {
+        let mut left = self.shared.left.lock();
+        let now = self.shared.clock.fine().mono;
+        left.retain(|lookup| lookup.deadline > now);
+        let count = max.min(left.len());
+        left.drain(..count).collect()
+    }
+
+    /// Stops and joins the workers, and starts none again: what waits, and what is asked from now on, is answered
+    /// [`Answer::Unavailable`]. On a worker, only the others are joined.
+    pub(crate) fn stop(&self) {
+        drop(self.stop.lock().take());
+        // Not under the lock: a worker that ends may feed, which locks.
+        let workers = std::mem::take(&mut *self.workers.lock());
+        let here = std::thread::current().id();
+        for worker in workers {
+            // A resolver that owned the last guard drops it on a worker, which cannot wait for itself.
+            if worker.thread().id() != here {
+                let _ = worker.join();
+            }
+        }
+        while let Ok(lookup) = self.shared.waiting.try_recv() {
+            self.shared.answer(&lookup, unavailable());
+        }
+    }
+
     /// Starts the workers unless they run. False when not one could be started.
     fn start(&self) -> bool {
         let mut workers = self.workers.lock();
+        if self.stop.lock().is_none() {
+            return false;
+        }
         while workers.len() < self.wanted {
             let (shared, stopped) = (Arc::clone(&self.shared), self.stopped.clone());
             let name = format!("wsauth-lookup-{}", workers.len());
@@ -107,7 +147,9 @@ impl Shared {
             if lookups.is_empty() {
                 return;
             }
-            let runs = start();
+            let (lookups, left) = lookups.into_iter().partition(|lookup| self.resolver.takes(&lookup.question));
+            self.leave(left);
+            let runs = !Vec::is_empty(&lookups) && start();
             for lookup in lookups {
                 if !runs {
                     self.answer(&lookup, unavailable());
@@ -123,12 +165,26 @@ impl Shared {
         }
     }
 
+    fn leave(&self, lookups: Vec<Lookup>) {
+        if !lookups.is_empty() {
+            let mut left = self.left.lock();
+            let now = self.clock.fine().mono;
+            // Where no host takes them, those that are over must not pile up.
+            left.retain(|lookup| lookup.deadline > now);
+            left.extend(lookups);
+        }
+    }
+
     fn work(&self, stopped: &Receiver<()>) {
         loop {
             select! {
                 recv(stopped) -> _ => return,
                 recv(self.waiting) -> lookup => {
                     let Ok(lookup) = lookup else { return };
+                    if stopped.try_recv() == Err(TryRecvError::Disconnected) {
+                        self.answer(&lookup, unavailable());
+                        return;
+                    }
                     if self.clock.fine().mono >= lookup.deadline {
                         // It waited too long for a worker; nobody waits for its answer.
                         continue;
@@ -154,14 +210,7 @@ const fn unavailable() -> Answer {
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        drop(self.stop.take());
-        let here = std::thread::current().id();
-        for worker in self.workers.get_mut().drain(..) {
-            // A resolver that owned the last guard drops it on a worker, which cannot wait for itself.
-            if worker.thread().id() != here {
-                let _ = worker.join();
-            }
-        }
+        self.stop();
     }
 }
 

@@ -143,6 +143,15 @@ impl Guard {
         fresh
     }
 
+    /// Stops and joins the workers of [`drive_with`](Guard::drive_with). Questions that wait for one are answered
+    /// [`Answer::Unavailable`], and so is what is asked later; everything else goes on. Does nothing the second time.
+    /// Waits for a resolver that runs.
+    pub fn stop_driver(&self) {
+        if let Some(driver) = self.inner.parts.driver.get() {
+            driver.stop();
+        }
+    }
+
     /// Has `observer` told of changed permissions of the sockets accepted here.
     pub fn observe(&self, observer: Observer) {
         *self.inner.parts.observer.lock() = Some(observer);
@@ -290,10 +299,16 @@ impl Guard {
         self.inner.parts.clock.fine()
     }
 
-    /// See [`Engine::lookups`]. For a host that is its own driver; use it or [`drive_with`](Guard::drive_with).
+    /// See [`Engine::lookups`]. For a host that is its own driver, or answers what its [`Resolver`] does not take.
     pub fn lookups(&self, max: usize) -> Vec<Lookup> {
         let parts = &self.inner.parts;
-        parts.engine.lookups(max, parts.clock.fine())
+        match parts.driver.get() {
+            Some(driver) => {
+                parts.drive();
+                driver.take_left(max)
+            }
+            None => parts.engine.lookups(max, parts.clock.fine()),
+        }
     }
 
     /// See [`Engine::answer`].
