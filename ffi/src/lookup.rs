@@ -10,8 +10,8 @@ use wsauth::time::WallTime;
 
 use crate::abi::{
     WSAUTH_ANSWER_INACTIVE, WSAUTH_ANSWER_KEYS, WSAUTH_ANSWER_PROFILE, WSAUTH_ANSWER_RESPONSE,
-    WSAUTH_ANSWER_UNAVAILABLE, WSAUTH_ANSWER_VOUCHED, WSAUTH_LOOKUP_DISCOVERY, WSAUTH_LOOKUP_INTROSPECTION, WSAUTH_LOOKUP_KEYS, WSAUTH_LOOKUP_PROFILE,
-    WSAUTH_LOOKUP_SESSION, wsauth_answer, wsauth_bytes, wsauth_lookup,
+    WSAUTH_ANSWER_UNAVAILABLE, WSAUTH_ANSWER_VOUCHED, WSAUTH_LOOKUP_DISCOVERY, WSAUTH_LOOKUP_INTROSPECTION,
+    WSAUTH_LOOKUP_KEYS, WSAUTH_LOOKUP_PROFILE, WSAUTH_LOOKUP_SESSION, wsauth_answer, wsauth_bytes, wsauth_lookup,
 };
 use crate::boundary::{No, call};
 use crate::engine::life;
@@ -167,7 +167,9 @@ unsafe fn parse(answer: *const wsauth_answer) -> Result<Answer, No> {
         // SAFETY: handed on.
         WSAUTH_ANSWER_KEYS => unsafe { document(&given) }.map(Answer::Keys),
         // SAFETY: handed on.
-        WSAUTH_ANSWER_RESPONSE => unsafe { parse_response(&given) }.map(|response| Answer::Response(Box::new(response))),
+        WSAUTH_ANSWER_RESPONSE => {
+            unsafe { parse_response(&given) }.map(|response| Answer::Response(Box::new(response)))
+        }
         // SAFETY: handed on.
         WSAUTH_ANSWER_PROFILE => unsafe { claims(&given) }.map(|members| Answer::Profile(Box::new(members))),
         // SAFETY: handed on.

@@ -98,7 +98,9 @@ impl PyEngine {
         let engine = slf.get();
         let life = engine.life()?;
         if life.decide(|guard| guard.config().lookups.by_host).map_err(|reason| life.refused(reason))? {
-            return Err(bad_argument("lookups.driver is \"host\": the server answers by itself, and no function is called"));
+            return Err(bad_argument(
+                "lookups.driver is \"host\": the server answers by itself, and no function is called",
+            ));
         }
         let functions = Arc::new(Functions::of(slf.as_any())?);
         if engine.functions.set(functions).is_err() {

@@ -38,9 +38,8 @@ type Line<'py> = (Bound<'py, PyAny>, Bound<'py, PyAny>);
 
 /// All field lines in order, copied; values without the white space around them.
 pub(crate) fn field_lines(headers: &Bound<'_, PyAny>) -> PyResult<Vec<(Vec<u8>, Vec<u8>)>> {
-    let line = |(name, value): &Line<'_>| {
-        Ok((field_bytes(name)?.into_owned(), field_bytes(value)?.trim_ascii().to_vec()))
-    };
+    let line =
+        |(name, value): &Line<'_>| Ok((field_bytes(name)?.into_owned(), field_bytes(value)?.trim_ascii().to_vec()));
     lines(headers)?.iter().map(line).collect()
 }
 

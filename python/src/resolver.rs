@@ -135,7 +135,6 @@ fn read(question: &Question, value: &Bound<'_, PyAny>) -> PyResult<Answer> {
     Ok(Answer::Vouched(Box::new(vouched.get().0.clone())))
 }
 
-
 fn unavailable() -> Answer {
     Answer::Unavailable { retry_after_ms: None }
 }

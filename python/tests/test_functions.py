@@ -11,12 +11,13 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from types import MappingProxyType
 from typing import Any
 
 import pytest
 
 import wsauth
-from conftest import AUDIENCE, ISSUER, UPGRADE, config, in_child
+from conftest import AUDIENCE, ISSUER, UPGRADE, config, in_child, token
 
 WAIT = 20.0
 PING = '{"type":"ping"}'
@@ -104,6 +105,40 @@ def test_a_token_is_vouched_for_or_not() -> None:
         assert engine.handshake("/", bearer("good-0123456789"), "192.0.2.1").message(PING)
         assert reason(lambda: engine.handshake("/", bearer("bad-0123456789"), "192.0.2.1")) == "token_inactive"
     assert asked == [(ISSUER, "good-0123456789"), (ISSUER, "bad-0123456789")]
+
+
+def test_what_a_profile_adds_and_whom_it_refuses(caplog: pytest.LogCaptureFixture) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def profile(issuer: str, subject: str) -> Any:
+        asked.append((issuer, subject))
+        return {
+            "ann": {"permissions": ["listing:7:read", "chat:admin"], "plan": "pro", "other": 1},
+            "bob": MappingProxyType({}),
+            "eve": None,
+            "odd": ["listing:7:read"],
+        }[subject]
+
+    added = {"permissions": ["listing:*:read"], "attributes": ["plan"]}
+    with wsauth.Engine(config(profile=added), profile=profile) as engine:
+
+        def enter(subject: str) -> wsauth.Connection:
+            return engine.handshake("/", bearer(token(time.time(), subject, permissions=["chat:write"])), "192.0.2.1")
+
+        ann, bob = enter("ann"), enter("bob")
+        assert ann.permissions == ("chat:write", "listing:7:read")
+        assert ann.identity is not None
+        assert (ann.identity.claims["plan"], "other" in ann.identity.claims) == ("pro", False)
+        assert bob.permissions == ("chat:write",)
+        eve = reason(lambda: enter("eve"))
+        for subject in ("odd", "nobody"):
+            assert reason(lambda subject=subject: enter(subject)) == "source_unavailable"  # type: ignore[misc]
+        assert eve not in ("source_unavailable", "authentication_unavailable")
+    assert asked == [(ISSUER, subject) for subject in ("ann", "bob", "eve", "odd", "nobody")]
+    told = [record.getMessage() for record in caplog.records]
+    assert told[0].startswith("profile returned builtins.list, not a mapping of JSON values or None")
+    assert "builtins.KeyError" in told[1]
+    assert "nobody" not in told[1]
 
 
 def test_files_and_toml_take_functions_too(tmp_path: Any) -> None:
@@ -429,7 +464,8 @@ ENDINGS = {
     "questions in a later exit hook": """
         # It runs after the hook of wsauth, which was imported later.
         late.append(lambda: engine.start_handshake("/", cookie("bob-0123456789"), "192.0.2.1"))
-        late.append(lambda: wsauth.Engine(settings(), sessions=sessions))
+        late.append(lambda: late.append(wsauth.Engine(settings(), sessions=sessions)))
+        late.append(lambda: late[-1].start_handshake("/", cookie("slow-0123456789"), "192.0.2.1"))
     """,
     "an engine in a cycle": """
         engine.itself = engine
@@ -441,7 +477,7 @@ ENDINGS = {
 PROGRAM = """
 import atexit, sys, threading, time
 late = []
-atexit.register(lambda: [call() for call in late])
+atexit.register(lambda: [call() for call in late[:3]])
 sys.path.insert(0, {tests!r})
 import wsauth
 from test_functions import cookie, known, settings

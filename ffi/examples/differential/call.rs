@@ -158,7 +158,11 @@ impl Frame {
             Call::Ask => f.op(b'q'),
             Call::Answer { id, given } => {
                 f.op(b'Q').number(*id).number(u64::from(given.kind)).number(u64::from(given.retry_after_ms));
-                f.number(u64::from(given.status)).bytes(&given.document).text(&given.subject).number(given.expires_at_ms).number(given.issued_at_s);
+                f.number(u64::from(given.status))
+                    .bytes(&given.document)
+                    .text(&given.subject)
+                    .number(given.expires_at_ms)
+                    .number(given.issued_at_s);
                 f.text(&given.token_id).text(&given.session_id).text(&given.client_id).text(&given.tenant);
                 f.texts(&given.permissions).text(&given.claims).bytes(&given.content_type)
             }
