@@ -167,9 +167,7 @@ unsafe fn parse(answer: *const wsauth_answer) -> Result<Answer, No> {
         // SAFETY: handed on.
         WSAUTH_ANSWER_KEYS => unsafe { document(&given) }.map(Answer::Keys),
         // SAFETY: handed on.
-        WSAUTH_ANSWER_RESPONSE => {
-            unsafe { parse_response(&given) }.map(|response| Answer::Response(Box::new(response)))
-        }
+        WSAUTH_ANSWER_RESPONSE => unsafe { parse_response(&given) }.map(|read| Answer::Response(Box::new(read))),
         // SAFETY: handed on.
         WSAUTH_ANSWER_PROFILE => unsafe { claims(&given) }.map(|members| Answer::Profile(Box::new(members))),
         // SAFETY: handed on.

@@ -1,11 +1,11 @@
 """The README's Python, as it stands there."""
 
 import re
+import runpy
 import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -58,9 +58,8 @@ def test_the_store_of_the_readme_is_asked(tmp_path: Path, monkeypatch: pytest.Mo
     _, _, store = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
     (tmp_path / "sessions.toml").write_text(SESSIONS)
     monkeypatch.chdir(tmp_path)
-    made: dict[str, Any] = {}
-    exec(store, made)
-    with made["engine"] as engine:
+    (tmp_path / "store.py").write_text(store)
+    with runpy.run_path("store.py")["engine"] as engine:
 
         def enter(session: str) -> wsauth.Connection:
             headers = [*UPGRADE, ("Origin", "https://app.example.com"), ("Cookie", f"sid={session}")]

@@ -43,10 +43,13 @@ class Engine(_wsauth.Engine):
     Functions of the server may vouch for what has no URL in the configuration:
     ``sessions(session_id)`` and ``introspect(issuer, token)`` return a ``Vouched``, or None for a no;
     ``profile(issuer, subject)`` returns a mapping of what is known of a subject, or None, which refuses it.
-    They are plain functions, not ``async``, called on up to ``lookups.workers`` worker threads at once, so they may block, for up to two
-    seconds; they may call the engine. What raises, or returns anything else, is logged to the logger ``wsauth``,
-    without the error's text, and counts as no answer: neither a yes nor a no. A question without its function
-    waits for ``lookups()``.
+    They are plain functions, not ``async``, called on up to ``lookups.workers`` worker threads at once, so they
+    may block, for up to two seconds; they may call the engine. What raises, or returns anything else, is logged
+    to the logger ``wsauth``, without the error's text, and counts as no answer: neither a yes nor a no. A
+    question without its function waits for ``lookups()``.
+
+    Raises TypeError for what is no plain function, and MisuseError for functions where ``lookups.driver`` is
+    ``"host"``.
 
     ``close()``, or the end of a ``with`` block, stops the threads.
     """
