@@ -142,8 +142,7 @@ impl Life {
             fresh
         });
         let source = clock.clone().map_or_else(Clock::system, Clock::manual);
-        let config = (*self.guard.config()).clone();
-        Ok(Life::of(Guard::new(config, source)?, self.folder.clone(), clock))
+        Ok(Life::of(self.guard.fresh_with(source)?, self.folder.clone(), clock))
     }
 }
 

@@ -11,7 +11,7 @@ use wsauth::config::{Config, Value};
 use wsauth::lookup::LookupId;
 use wsauth::{ConnectionId, Revocation};
 use wsauth::{Reason, Refusal};
-use wsauth_runtime::{Clock, DriverOptions, Resolver, StartError, SystemSecrets};
+use wsauth_runtime::{Clock, Resolver, StartError, SystemSecrets};
 
 use crate::clock::PyManualClock;
 use crate::connection::{PyConnection, permission_list};
@@ -50,9 +50,7 @@ impl PyEngine {
     fn drive(&self, life: &Life) -> PyResult<()> {
         let guard = life.guard().map_err(|reason| life.refused(reason))?;
         if let Some(functions) = self.functions.get() {
-            let lookups = &guard.config().lookups;
-            let options = DriverOptions { workers: lookups.workers, queue: lookups.queue };
-            guard.drive_with(Arc::clone(functions) as Arc<dyn Resolver>, options);
+            guard.drive_with(Arc::clone(functions) as Arc<dyn Resolver>);
         }
         if self.closed.load(Ordering::SeqCst) {
             guard.stop_driver();
@@ -89,7 +87,8 @@ impl PyEngine {
     ) -> PyResult<PyEngine> {
         let config = load(py, config, is_text, folder)?;
         let clock = clock.map_or_else(Clock::system, |clock| Clock::manual(clock.get().0.clone()));
-        let life = Life::new(config, clock).map_err(|error| start_error(&error))?;
+        // With `lookups.require_keys` it waits for the network.
+        let life = py.detach(|| Life::new(config, clock)).map_err(|error| start_error(&error))?;
         Ok(PyEngine { life: Mutex::new(life), functions: OnceLock::new(), closed: AtomicBool::new(false) })
     }
 

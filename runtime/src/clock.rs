@@ -55,13 +55,26 @@ impl Clock {
         matches!(self.0, Source::Manual(_))
     }
 
-    /// Has `wake` signalled whenever a manual clock moves, since deadlines may have come.
-    pub(crate) fn wake_on_change(&self, wake: &Arc<Wake>) {
+    /// Tells `listener` whenever a manual clock moves, since deadlines may have come.
+    pub(crate) fn tell_of_change<L: Listener + 'static>(&self, listener: &Arc<L>) {
         if let Source::Manual(clock) = &self.0 {
+            let listener: Weak<L> = Arc::downgrade(listener);
             let mut state = clock.0.lock();
             state.listeners.retain(|listener| listener.strong_count() > 0);
-            state.listeners.push(Arc::downgrade(wake));
+            state.listeners.push(listener);
         }
+    }
+}
+
+/// Whoever sleeps until a time that a manual clock may jump to.
+pub(crate) trait Listener: Send + Sync {
+    /// It may be later, or earlier, than it was.
+    fn clock_moved(&self);
+}
+
+impl Listener for Wake {
+    fn clock_moved(&self) {
+        self.wake_all();
     }
 }
 
@@ -99,7 +112,7 @@ pub struct ManualClock(Arc<Mutex<State>>);
 struct State {
     wall: WallTime,
     mono: MonoTime,
-    listeners: Vec<Weak<Wake>>,
+    listeners: Vec<Weak<dyn Listener>>,
 }
 
 impl ManualClock {
@@ -135,12 +148,12 @@ impl ManualClock {
     }
 
     fn change(&self, change: impl FnOnce(&mut State)) {
-        let listeners: Vec<Arc<Wake>> = {
+        let listeners: Vec<Arc<dyn Listener>> = {
             let mut state = self.0.lock();
             change(&mut state);
             state.listeners.iter().filter_map(Weak::upgrade).collect()
         };
-        listeners.iter().for_each(|wake| wake.wake_all());
+        listeners.iter().for_each(|listener| listener.clock_moved());
     }
 }
 
@@ -181,7 +194,7 @@ mod tests {
     fn moving_a_manual_clock_makes_descriptors_readable() {
         let clock = ManualClock::new(5_000);
         let wake = Arc::new(Wake::new(1));
-        Clock::manual(clock.clone()).wake_on_change(&wake);
+        Clock::manual(clock.clone()).tell_of_change(&wake);
         wake.fd(0).unwrap();
         wake.clear(0);
         assert!(!wake.is_readable(0));

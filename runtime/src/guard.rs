@@ -6,13 +6,13 @@
 use std::fmt;
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use wsauth::audit::AuditEvent;
 use wsauth::config::Config;
 use wsauth::identity::Identity;
-use wsauth::lookup::{Answer, Lookup, LookupId};
+use wsauth::lookup::{Answer, Answerer, Lookup, LookupId};
 use wsauth::request::Upgrade;
 use wsauth::time::{MonoTime, Now};
 use wsauth::{
@@ -20,8 +20,10 @@ use wsauth::{
     Revocation, Revoked, Step, Withheld,
 };
 
+use crate::backends::HttpResolver;
 use crate::clock::{Clock, ManualClock};
-use crate::driver::{Driver, DriverOptions, Resolver};
+use crate::driver::{Driver, Resolver};
+use crate::keys::require_keys;
 use crate::secrets::{SystemSecrets, read_bounded};
 use crate::seed::seed;
 use crate::start::StartError;
@@ -57,7 +59,8 @@ struct Inner {
 
 /// What the pump shares with the guard.
 pub(crate) struct Parts {
-    driver: OnceLock<Driver>,
+    /// Dropped, and so joined, before the engine.
+    driver: Driver,
     engine: Arc<Engine>,
     pub(crate) clock: Clock,
     pub(crate) wake: Arc<Wake>,
@@ -100,56 +103,67 @@ impl Guard {
         Guard::new(config, Clock::manual(clock))
     }
 
-    /// Makes a guard.
+    /// Makes a guard. With `lookups.require_keys` it fetches every key set on the calling thread first, for at most
+    /// ten seconds.
     ///
     /// # Errors
     ///
-    /// As [`from_toml`](Guard::from_toml).
+    /// As [`from_toml`](Guard::from_toml), and [`StartError::Source`] for certificates that cannot be used and for
+    /// required keys that could not be fetched.
     pub fn new(config: Config, clock: Clock) -> Result<Guard, StartError> {
+        let guard = Guard::make(config, clock)?;
+        let parts = &guard.inner.parts;
+        if let Some(http) = parts.driver.http() {
+            require_keys(&parts.engine, &http, &guard.config(), &parts.clock)?;
+        }
+        Ok(guard)
+    }
+
+    fn make(config: Config, clock: Clock) -> Result<Guard, StartError> {
         let wake = Arc::new(Wake::new(config.connection.shards));
         let waker = Arc::clone(&wake);
         let kept = Arc::new(config.clone());
         let engine = Engine::new(config, &seed(&clock)?, Box::new(move |shard| waker.wake(shard)))?;
-        clock.wake_on_change(&wake);
-        let parts = Parts {
-            driver: OnceLock::new(),
-            engine: Arc::new(engine),
-            clock,
-            wake,
-            config: Mutex::new(kept),
-            observer: Mutex::new(None),
-        };
+        let engine = Arc::new(engine);
+        clock.tell_of_change(&wake);
+        // The engine names no time of its own yet: what is due is asked with the next handshake or poll.
+        let timer = Box::new(|_: &Engine| None);
+        let driver = Driver::new(Arc::clone(&engine), clock.clone(), http(&kept)?, timer, &kept.lookups);
+        let parts = Parts { driver, engine, clock, wake, config: Mutex::new(kept), observer: Mutex::new(None) };
         Ok(Guard { inner: Arc::new(Inner { pump: Mutex::new(None), parts: Arc::new(parts) }) })
     }
 
-    /// Makes another guard of the same configuration and clock: new tables, seeds and descriptors, and no threads. A
-    /// child process takes this in place of its parent's (RULES 41); its driver must be set again.
+    /// Makes another guard of the same configuration and clock: new tables, seeds, descriptors and pools of connections,
+    /// and no threads. A child process takes this in place of its parent's (RULES 41); its resolver must be set again.
+    /// Keys are fetched when they are needed: what `lookups.require_keys` asks was true at the start.
     ///
     /// # Errors
     ///
     /// As [`from_toml`](Guard::from_toml).
     pub fn fresh(&self) -> Result<Guard, StartError> {
-        let config = (*self.config()).clone();
-        Guard::new(config, self.inner.parts.clock.clone())
+        self.fresh_with(self.inner.parts.clock.clone())
     }
 
-    /// Lets worker threads answer the engine's questions with `resolver`, from the first question on. False when a
-    /// driver was set before: the first one stays.
-    pub fn drive_with(&self, resolver: Arc<dyn Resolver>, options: DriverOptions) -> bool {
-        let parts = &self.inner.parts;
-        let driver = Driver::new(Arc::clone(&parts.engine), parts.clock.clone(), resolver, options);
-        let fresh = parts.driver.set(driver).is_ok();
-        parts.drive();
-        fresh
+    /// The same with a clock of its own.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_toml`](Guard::from_toml).
+    pub fn fresh_with(&self, clock: Clock) -> Result<Guard, StartError> {
+        Guard::make((*self.config()).clone(), clock)
     }
 
-    /// Stops and joins the workers of [`drive_with`](Guard::drive_with). Questions that wait for one are answered
-    /// [`Answer::Unavailable`], and so is what is asked later; everything else goes on. Does nothing the second time.
-    /// Waits for a resolver that runs.
+    /// Lets `resolver` answer, on the worker threads of `[lookups]`, the questions that the guard does not ask over
+    /// HTTP itself: all of them with `lookups.driver = "host"`, else those without a url. False when there was a
+    /// resolver before, which stays.
+    pub fn drive_with(&self, resolver: Arc<dyn Resolver>) -> bool {
+        self.inner.parts.driver.answer_with(resolver)
+    }
+
+    /// Stops and joins the workers. Questions that wait for one are answered [`Answer::Unavailable`], and so is what is
+    /// asked later; everything else goes on. Does nothing the second time. Waits for a resolver that runs.
     pub fn stop_driver(&self) {
-        if let Some(driver) = self.inner.parts.driver.get() {
-            driver.stop();
-        }
+        self.inner.parts.driver.stop();
     }
 
     /// Has `observer` told of changed permissions of the sockets accepted here.
@@ -299,16 +313,15 @@ impl Guard {
         self.inner.parts.clock.fine()
     }
 
-    /// See [`Engine::lookups`]. For a host that is its own driver, or answers what its [`Resolver`] does not take.
+    /// See [`Engine::lookups_for`]. For a host that is its own driver, or answers what its [`Resolver`] does not take. It
+    /// gets every question with `lookups.driver = "host"`, else those that the guard does not ask over HTTP itself.
     pub fn lookups(&self, max: usize) -> Vec<Lookup> {
         let parts = &self.inner.parts;
-        match parts.driver.get() {
-            Some(driver) => {
-                parts.drive();
-                driver.take_left(max)
-            }
-            None => parts.engine.lookups(max, parts.clock.fine()),
+        if let Some(left) = parts.driver.take_left(max) {
+            return left;
         }
+        let who = if parts.driver.http().is_some() { Answerer::Host } else { Answerer::Anyone };
+        parts.engine.lookups_for(who, max, parts.clock.fine())
     }
 
     /// See [`Engine::answer`].
@@ -350,7 +363,8 @@ impl Guard {
         self.inner.parts.engine.connections()
     }
 
-    /// Puts another configuration in force: see [`Engine::reload`].
+    /// Puts another configuration in force: see [`Engine::reload`]. The number of workers and the length of their
+    /// queue stay those of the start; connections to sources are made anew.
     ///
     /// # Errors
     ///
@@ -359,8 +373,14 @@ impl Guard {
         // Held throughout, so that the copy kept is the one in force.
         let mut kept = self.inner.parts.config.lock();
         let copy = Arc::new(config.clone());
-        self.driven(|engine, now| engine.reload(config, now))?;
+        copy.require_safe()?;
+        let http = http(&copy)?;
+        // Before anything is asked as the new configuration has it.
+        self.inner.parts.engine.reload(config, self.now())?;
+        self.inner.parts.driver.replace_http(http);
         *kept = copy;
+        drop(kept);
+        self.inner.parts.drive();
         Ok(())
     }
 
@@ -407,6 +427,11 @@ impl Guard {
     }
 }
 
+/// What asks over HTTP; `None` where the host answers everything.
+fn http(config: &Config) -> Result<Option<HttpResolver>, StartError> {
+    if config.lookups.by_host { Ok(None) } else { HttpResolver::from_config(config).map(Some) }
+}
+
 impl Parts {
     pub(crate) fn poll(&self, shard: u8, max: usize, events: &mut Vec<Event>) -> Result<Polled, Reason> {
         self.wake.clear(shard);
@@ -431,10 +456,8 @@ impl Parts {
 
     /// Gives the driver what the engine may have asked in this call.
     fn drive(&self) {
-        if let Some(driver) = self.driver.get()
-            && self.wake.take_lookups()
-        {
-            driver.feed();
+        if self.wake.take_lookups() {
+            self.driver.feed();
         }
     }
 }

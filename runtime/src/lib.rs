@@ -33,17 +33,21 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod backends;
 mod clock;
 mod driver;
 mod guard;
+mod keys;
 mod secrets;
 mod seed;
 mod start;
+mod threads;
 pub mod tungstenite;
 mod wake;
 
+pub use backends::HttpResolver;
 pub use clock::{Clock, ManualClock};
-pub use driver::{DriverOptions, Resolver};
+pub use driver::Resolver;
 pub use guard::{Guard, Observer};
 pub use secrets::SystemSecrets;
 pub use start::StartError;

@@ -17,6 +17,14 @@ pub enum StartError {
     Text,
     /// The operating system gave no random bytes.
     NoRandomness,
+    /// A source of the configuration cannot be asked: its certificates are unusable, or its keys could not be fetched
+    /// although `lookups.require_keys` is set.
+    Source {
+        /// Which one: `profile`, or the issuer.
+        name: String,
+        /// What is wrong. Holds nothing secret.
+        what: &'static str,
+    },
 }
 
 impl From<ConfigProblem> for StartError {
@@ -32,6 +40,7 @@ impl fmt::Display for StartError {
             StartError::File(kind) => write!(f, "the configuration file cannot be read: {kind}"),
             StartError::Text => f.write_str("the configuration file is longer than 1 MiB or not UTF-8"),
             StartError::NoRandomness => f.write_str("the operating system gave no random bytes"),
+            StartError::Source { name, what } => write!(f, "{name}: {what}"),
         }
     }
 }

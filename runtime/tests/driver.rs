@@ -20,7 +20,7 @@ use wsauth::request::{Header, Peer, Upgrade};
 use wsauth::time::WallTime;
 use wsauth::{Admitted, Event, EventKind, Progress, Reason};
 use wsauth_runtime::tungstenite::AcceptOptions;
-use wsauth_runtime::{Clock, DriverOptions, Guard, ManualClock, Resolver};
+use wsauth_runtime::{Clock, Guard, ManualClock, Resolver};
 
 /// Answers as the token says.
 #[derive(Default)]
@@ -71,11 +71,13 @@ impl Resolver for Scripted {
     }
 }
 
-fn server(credentials: &str, options: DriverOptions) -> (Server, Arc<Scripted>) {
-    let guard = Guard::new(config(credentials, r#"lookup_deadline = "1s""#), Clock::system()).unwrap();
+fn server(credentials: &str, workers: usize) -> (Server, Arc<Scripted>) {
+    let mut config = config(credentials, r#"lookup_deadline = "1s""#);
+    config.lookups.workers = workers;
+    let guard = Guard::new(config, Clock::system()).unwrap();
     let resolver = Arc::new(Scripted::default());
-    assert!(guard.drive_with(Arc::clone(&resolver) as Arc<dyn Resolver>, options));
-    assert!(!guard.drive_with(Arc::clone(&resolver) as Arc<dyn Resolver>, options), "the first one stays");
+    assert!(guard.drive_with(Arc::clone(&resolver) as Arc<dyn Resolver>));
+    assert!(!guard.drive_with(Arc::clone(&resolver) as Arc<dyn Resolver>), "the first one stays");
     (serve(guard, AcceptOptions::default(), echo), resolver)
 }
 
@@ -101,7 +103,7 @@ fn threads_named(prefix: &str) -> usize {
 
 #[test]
 fn the_answer_decides_before_the_upgrade_is_answered() {
-    let (server, resolver) = server(r#"["authorization"]"#, DriverOptions { workers: 1, queue: 8 });
+    let (server, resolver) = server(r#"["authorization"]"#, 1);
     let mut admitted = Vec::new();
     for token in ["good-0123456789", "slow-0123456789"] {
         let mut client = server.connect(token);
@@ -122,7 +124,7 @@ fn the_answer_decides_before_the_upgrade_is_answered() {
 
 #[test]
 fn a_first_message_that_must_be_looked_up_holds_the_next_one() {
-    let (server, _) = server(r#"["first_message"]"#, DriverOptions::default());
+    let (server, _) = server(r#"["first_message"]"#, 4);
     let mut client = server.open(server.request().body(()).unwrap()).unwrap();
     client.send(&json!({"type": "auth", "token": "slow-0123456789"}));
     client.send(&json!({"type": "chat.send", "text": "held"}));
@@ -137,9 +139,11 @@ fn a_first_message_that_must_be_looked_up_holds_the_next_one() {
 fn a_full_queue_is_unavailable_at_once() {
     // Time stands still: nothing here is refused because its deadline came.
     let clock = ManualClock::new(wall_secs() * 1000);
-    let guard = Guard::with_clock(config(r#"["authorization"]"#, ""), clock).unwrap();
+    let mut config = config(r#"["authorization"]"#, "");
+    (config.lookups.workers, config.lookups.queue) = (1, 1);
+    let guard = Guard::with_clock(config, clock).unwrap();
     let resolver = Arc::new(Scripted::default());
-    guard.drive_with(Arc::clone(&resolver) as Arc<dyn Resolver>, DriverOptions { workers: 1, queue: 1 });
+    guard.drive_with(Arc::clone(&resolver) as Arc<dyn Resolver>);
     let mut events = Vec::new();
     assert_eq!(ask(&guard, "hang-0-0123456789").progress, Progress::Authenticating);
     while resolver.asked.load(Ordering::SeqCst) == 0 {
@@ -159,9 +163,11 @@ fn a_full_queue_is_unavailable_at_once() {
 
 #[test]
 fn workers_start_with_the_first_question_and_end_with_the_guard() {
-    let guard = Guard::new(config(r#"["authorization"]"#, ""), Clock::system()).unwrap();
+    let mut config = config(r#"["authorization"]"#, "");
+    config.lookups.workers = 3;
+    let guard = Guard::new(config, Clock::system()).unwrap();
     let resolver = Arc::new(Scripted::default());
-    guard.drive_with(Arc::clone(&resolver) as Arc<dyn Resolver>, DriverOptions { workers: 3, queue: 8 });
+    guard.drive_with(Arc::clone(&resolver) as Arc<dyn Resolver>);
     assert_eq!(Arc::strong_count(&resolver), 2);
     assert_eq!(ask(&guard, "good-0123456789").progress, Progress::Authenticating);
     let mut events = Vec::new();
@@ -200,7 +206,7 @@ fn until_event(guard: &Guard) -> Event {
 #[test]
 fn what_the_resolver_does_not_take_waits_for_the_host() {
     let guard = Guard::new(config(r#"["authorization"]"#, ""), Clock::system()).unwrap();
-    guard.drive_with(Arc::new(Choosy(Scripted::default())), DriverOptions::default());
+    guard.drive_with(Arc::new(Choosy(Scripted::default())));
     let mine = ask(&guard, "mine-0123456789").connection;
     let good = ask(&guard, "good-0123456789").connection;
     let event = until_event(&guard);
@@ -216,7 +222,7 @@ fn what_the_resolver_does_not_take_waits_for_the_host() {
 fn a_question_left_to_the_host_is_not_handed_out_late() {
     let clock = ManualClock::new(wall_secs() * 1000);
     let guard = Guard::with_clock(config(r#"["authorization"]"#, ""), clock.clone()).unwrap();
-    guard.drive_with(Arc::new(Choosy(Scripted::default())), DriverOptions::default());
+    guard.drive_with(Arc::new(Choosy(Scripted::default())));
     let _asked = ask(&guard, "mine-0123456789");
     clock.advance_ms(2_000);
     assert!(guard.lookups(9).is_empty());
@@ -240,9 +246,11 @@ impl Resolver for Stopping {
 fn a_stopped_driver_refuses_what_waits_and_what_comes() {
     // Time stands still: nothing here is refused because its deadline came.
     let clock = ManualClock::new(wall_secs() * 1000);
-    let guard = Guard::with_clock(config(r#"["authorization"]"#, ""), clock).unwrap();
+    let mut config = config(r#"["authorization"]"#, "");
+    config.lookups.workers = 1;
+    let guard = Guard::with_clock(config, clock).unwrap();
     let resolver = Arc::new(Stopping { scripted: Scripted::default(), guard: Mutex::new(Some(guard.clone())) });
-    guard.drive_with(Arc::clone(&resolver) as Arc<dyn Resolver>, DriverOptions { workers: 1, queue: 8 });
+    guard.drive_with(Arc::clone(&resolver) as Arc<dyn Resolver>);
     let asked = ask(&guard, "hang-0-0123456789").connection;
     while resolver.scripted.asked.load(Ordering::SeqCst) == 0 {
         thread::sleep(Duration::from_millis(1));

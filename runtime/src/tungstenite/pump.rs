@@ -19,6 +19,7 @@ use wsauth::{ConnectionId, Event, EventKind};
 use super::line::{Line, Watch};
 use crate::clock::network_time;
 use crate::guard::{Observer, Parts};
+use crate::threads;
 use crate::wake::Wake;
 
 /// The shard of all sockets accepted here.
@@ -97,7 +98,7 @@ impl Pump {
         let registry = Arc::new(Registry::new(Arc::clone(&parts.wake)));
         let stop = Arc::new(AtomicBool::new(false));
         let (shared, stopped) = (Arc::clone(&registry), Arc::clone(&stop));
-        let thread = std::thread::Builder::new().name("wsauth-pump".to_owned()).spawn(move || {
+        let thread = threads::start("wsauth-pump", move || {
             Turning { parts, registry: shared, watched: Vec::new(), events: Vec::new() }.run(&stopped);
         })?;
         Ok(Pump { registry, stop, thread: Some(thread) })
