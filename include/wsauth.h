@@ -42,15 +42,24 @@
  *   Any function, from any thread, at any time, on one engine, also on one connection; only one thread polls a shard at
  *   a time, the second gets WSAUTH_MISUSE_BUSY; wsauth_engine_free runs alone. A shard is a reactor's room: with
  *   connection.shards = n, connections opened on a shard are reported by that shard's wsauth_poll and descriptor.
- *   The library starts no thread, calls nothing of yours, installs no handler but one for fork, and touches no signal.
+ *   The library calls nothing of yours, installs no handler but one for fork, and touches no signal. It starts threads only
+ *   to fetch what the configuration gives a URL (see ASKING), at the first question, with all signals blocked;
+ *   wsauth_engine_free stops and joins them.
  *   No exception and no longjmp may pass through it; none can, since it does not call you.
  *
  * WHAT IT COSTS
  *   A message: one pass over it; without a pattern no lock, no allocation, no system call beyond the clock.
  *   A handshake: one signature, 0.5 to 50 microseconds. Everything an attacker can send is bounded before it is read.
- *   No call blocks or waits for a network: with keys by jwks_url, opaque tokens or cookie sessions, a connection is
- *   `authenticating` while a question is out. You take it with wsauth_lookup_next, ask whoever knows, and say
- *   wsauth_lookup_answer within its timeout; then WSAUTH_EVENT_READY or _REFUSED comes.
+ *   No call but wsauth_engine_free, which joins, blocks or waits for a network.
+ *
+ * ASKING
+ *   Keys by URL, opaque tokens, cookie sessions and profiles: somebody must be asked, and a connection is `authenticating`
+ *   while the question is out; then WSAUTH_EVENT_READY or _REFUSED comes.
+ *   What has a URL in the configuration the library's own workers fetch. What has none is yours: take it with
+ *   wsauth_lookup_next, ask whoever knows, and say wsauth_lookup_answer within its timeout.
+ *   With `[lookups] driver = "host"` every question is yours, those with a `url` too, and no thread is ever started: fetch the
+ *   url with your own client, https only, following no redirect, and hand the whole response back as WSAUTH_ANSWER_RESPONSE.
+ *   The engine judges it like its own. What tokens or client secrets go into the request is up to you then.
  *
  * FORK
  *   A child (of fork, not of a bare clone) gets a fresh engine at its first call: new tables, seeds and descriptors. All
@@ -132,7 +141,7 @@
 #define WSAUTH_REQUEST_INIT {sizeof(wsauth_request), 0, {0, 0}, {0, 0}, 0, 0, 0, 0, {0, 0}}
 #define WSAUTH_REVOCATION_INIT {sizeof(wsauth_revocation), 0, 0, {0, 0}, {0, 0}, 0}
 #define WSAUTH_ANSWER_INIT \
-    {sizeof(wsauth_answer), 0, 0, 0, {0, 0}, {0, 0}, 0, 0, {0, 0}, {0, 0}, {0, 0}, {0, 0}, 0, 0, {0, 0}}
+    {sizeof(wsauth_answer), 0, 0, 0, {0, 0}, {0, 0}, 0, 0, {0, 0}, {0, 0}, {0, 0}, {0, 0}, 0, 0, {0, 0}, {0, 0}}
 
 /* The class of a result: 10 handled, 11 misuse, 12 fault, 13 configuration, 14 credential, 15 the life of the
  * connection, 16 a limit, 17 the upgrade request, 18 a message. 0 for WSAUTH_OK. */
@@ -194,12 +203,20 @@
 #define WSAUTH_PROPAGATED_YES 1
 /* Other nodes could not be reached. */
 #define WSAUTH_PROPAGATED_NO 2
-/* The key set of `issuer`, to be fetched from `about`. Answer with WSAUTH_ANSWER_KEYS. */
+/* The key set of `issuer`. Answer with WSAUTH_ANSWER_RESPONSE or _KEYS. */
 #define WSAUTH_LOOKUP_KEYS 1
-/* Is this opaque token of `issuer` active? */
+
+/* Is this opaque token of `issuer` active? Answer with WSAUTH_ANSWER_RESPONSE where there is a `url`, else with
+ * _VOUCHED or _INACTIVE. */
 #define WSAUTH_LOOKUP_INTROSPECTION 2
-/* Is there a live session of this id? `issuer` is empty. */
+/* Is there a live session of this id? `issuer` is empty. Answer with WSAUTH_ANSWER_VOUCHED or _INACTIVE. */
 #define WSAUTH_LOOKUP_SESSION 3
+/* The discovery document of `issuer` (OpenID Connect Discovery 1.0). Answer with WSAUTH_ANSWER_RESPONSE. */
+#define WSAUTH_LOOKUP_DISCOVERY 4
+
+/* What is known of the verified subject `about` of `issuer`? Answer with WSAUTH_ANSWER_RESPONSE where there is a `url`,
+ * else with _PROFILE or _INACTIVE. */
+#define WSAUTH_LOOKUP_PROFILE 5
 /* `document` is the key set, a JWKS. */
 #define WSAUTH_ANSWER_KEYS 1
 /* The source vouches for the credential: `subject`, `expires_at_ms` and what else it knows. */
@@ -208,6 +225,13 @@
 #define WSAUTH_ANSWER_INACTIVE 3
 /* The source did not answer, or not in a way that can be trusted. */
 #define WSAUTH_ANSWER_UNAVAILABLE 4
+
+/* The complete HTTP response of the `url` that was asked, whatever it says: `status`, `content_type`, `retry_after_ms`, and
+ * the body as `document`. The engine judges it. Follow no redirect: hand it back as it is. Where there was no complete
+ * response, or its body is above 1 MiB, say _UNAVAILABLE. */
+#define WSAUTH_ANSWER_RESPONSE 5
+/* What the server knows of a subject: `claims`, the members that an HTTP source would answer. */
+#define WSAUTH_ANSWER_PROFILE 6
 /* Yes: let in, deliver, send. For calls that decide nothing: done. */
 #define WSAUTH_OK 0
 /* A control message for wsauth, or one of the client's that wsauth answers. Nothing to deliver; all is well. */
@@ -524,8 +548,11 @@ typedef struct wsauth_lookup {
   uint32_t timeout_ms;
   /* The issuer; empty for a session. */
   struct wsauth_bytes issuer;
-  /* What is asked about: the URL of the key set, the token, or the session id. The latter two are secrets. */
+  /* What is asked about: the token, the session id, or the subject; empty for keys and discovery. The first two are
+   * secrets. */
   struct wsauth_bytes about;
+  /* Where it is asked over HTTP, as the configuration has it; empty where the server knows. */
+  struct wsauth_bytes url;
 } wsauth_lookup;
 
 /* An answer. Begin with WSAUTH_ANSWER_INIT. Whoever makes one has verified it. */
@@ -534,11 +561,11 @@ typedef struct wsauth_answer {
   uint32_t struct_size;
   /* WSAUTH_ANSWER_*. */
   uint32_t kind;
-  /* For _UNAVAILABLE: milliseconds until another try can work; 0 where that is not known. */
+  /* For _UNAVAILABLE and _RESPONSE: milliseconds until another try can work; 0 where that is not known. */
   uint32_t retry_after_ms;
-  /* 0. */
-  uint32_t reserved;
-  /* For _KEYS: the document. */
+  /* For _RESPONSE: the HTTP status, 100 to 999. */
+  uint32_t status;
+  /* For _KEYS: the document; for _RESPONSE: the body. At most 1 MiB. */
   struct wsauth_bytes document;
   /* For _VOUCHED: who it is; 1 to 1,024 bytes of UTF-8 without control characters. */
   struct wsauth_bytes subject;
@@ -558,8 +585,10 @@ typedef struct wsauth_answer {
   const struct wsauth_bytes *permissions;
   /* How many. */
   size_t permission_count;
-  /* Further claims as one JSON object of at most 64 KiB; empty for none. */
+  /* For _VOUCHED, further claims; for _PROFILE, all members: one JSON object of at most 64 KiB, empty for none. */
   struct wsauth_bytes claims;
+  /* For _RESPONSE: the value of Content-Type; empty when there is none, or more than one. */
+  struct wsauth_bytes content_type;
 } wsauth_answer;
 
 #ifdef __cplusplus
@@ -1063,7 +1092,8 @@ wsauth_result wsauth_revoke(const struct wsauth_engine *engine,
                             struct wsauth_revoked *out);
 
 /* Takes one question that waits for an answer. Ask after each handshake, message and poll until it says
- * WSAUTH_HANDLED_EMPTY; a configuration with keys of its own and no opaque tokens or sessions has none.
+ * WSAUTH_HANDLED_EMPTY; a configuration with keys of its own and no opaque tokens, sessions or profiles has none. What
+ * has a `url` comes only where `lookups.driver` is "host": else the library's own workers ask it.
  *
  * @param engine                     The engine.
  * @param lookup                     Receives the question; its views point into `buffer`.

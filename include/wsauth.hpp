@@ -624,9 +624,11 @@ struct revoked {
 /* What a lookup asks. */
 enum class lookup_kind : std::uint32_t {
     none = 0,
-    keys = WSAUTH_LOOKUP_KEYS,                   /* about() is the URL of the issuer's key set */
+    keys = WSAUTH_LOOKUP_KEYS,                   /* the issuer's key set is at url() */
     introspection = WSAUTH_LOOKUP_INTROSPECTION, /* about() is an opaque token */
     session = WSAUTH_LOOKUP_SESSION,             /* about() is a session id */
+    discovery = WSAUTH_LOOKUP_DISCOVERY,         /* the issuer's discovery document is at url() */
+    profile = WSAUTH_LOOKUP_PROFILE,             /* about() is a verified subject */
 };
 
 /* A question that the server can answer and wsauth cannot. Wipes what it holds when it is destroyed. */
@@ -658,6 +660,8 @@ public:
     std::string_view issuer() const noexcept { return detail::view(raw_.issuer); }
     /* A token or a session id is a secret. */
     std::string_view about() const noexcept { return detail::view(raw_.about); }
+    /* Where it is asked over HTTP; empty where the server knows. */
+    std::string_view url() const noexcept { return detail::view(raw_.url); }
 
 private:
     wsauth_lookup raw_{};
@@ -678,6 +682,23 @@ public:
         answer made(WSAUTH_ANSWER_VOUCHED);
         made.raw_.subject = detail::bytes(subject);
         made.raw_.expires_at_ms = expires_at_ms;
+        return made;
+    }
+    /* The complete HTTP response of lookup::url(), whatever it says; the engine judges it. Not for a redirect that was
+     * followed, nor for half a body. `content_type` is empty when there is none, or more than one. */
+    static answer response(unsigned status, std::string_view content_type, std::string_view body,
+                           std::chrono::milliseconds retry_after = std::chrono::milliseconds(0)) {
+        answer made(WSAUTH_ANSWER_RESPONSE);
+        made.raw_.status = status;
+        made.raw_.content_type = detail::bytes(content_type);
+        made.raw_.document = detail::bytes(body);
+        made.raw_.retry_after_ms = detail::milliseconds(retry_after);
+        return made;
+    }
+    /* What the server knows of a subject: one JSON object of at most 64 KiB, as an HTTP source would answer it. */
+    static answer profile(std::string_view json) {
+        answer made(WSAUTH_ANSWER_PROFILE);
+        made.raw_.claims = detail::bytes(json);
         return made;
     }
     /* The source says no: inactive, unknown, ended. */

@@ -71,15 +71,17 @@ pub const WSAUTH_PROPAGATED_YES: u32 = 1;
 /// Other nodes could not be reached.
 pub const WSAUTH_PROPAGATED_NO: u32 = 2;
 
-/// The key set of `issuer`, to be fetched from `about`. Answer with WSAUTH_ANSWER_KEYS.
+/// The key set of `issuer`. Answer with WSAUTH_ANSWER_RESPONSE or _KEYS.
 pub const WSAUTH_LOOKUP_KEYS: u32 = 1;
-/// Is this opaque token of `issuer` active?
+/// Is this opaque token of `issuer` active? Answer with WSAUTH_ANSWER_RESPONSE where there is a `url`, else with
+/// _VOUCHED or _INACTIVE.
 pub const WSAUTH_LOOKUP_INTROSPECTION: u32 = 2;
-/// Is there a live session of this id? `issuer` is empty.
+/// Is there a live session of this id? `issuer` is empty. Answer with WSAUTH_ANSWER_VOUCHED or _INACTIVE.
 pub const WSAUTH_LOOKUP_SESSION: u32 = 3;
-/// The OpenID discovery document of `issuer`, to be fetched from `about`.
+/// The discovery document of `issuer` (OpenID Connect Discovery 1.0). Answer with WSAUTH_ANSWER_RESPONSE.
 pub const WSAUTH_LOOKUP_DISCOVERY: u32 = 4;
-/// What is known of the verified subject `about` of `issuer`?
+/// What is known of the verified subject `about` of `issuer`? Answer with WSAUTH_ANSWER_RESPONSE where there is a `url`,
+/// else with _PROFILE or _INACTIVE.
 pub const WSAUTH_LOOKUP_PROFILE: u32 = 5;
 
 /// `document` is the key set, a JWKS.
@@ -90,6 +92,12 @@ pub const WSAUTH_ANSWER_VOUCHED: u32 = 2;
 pub const WSAUTH_ANSWER_INACTIVE: u32 = 3;
 /// The source did not answer, or not in a way that can be trusted.
 pub const WSAUTH_ANSWER_UNAVAILABLE: u32 = 4;
+/// The complete HTTP response of the `url` that was asked, whatever it says: `status`, `content_type`, `retry_after_ms`, and
+/// the body as `document`. The engine judges it. Follow no redirect: hand it back as it is. Where there was no complete
+/// response, or its body is above 1 MiB, say _UNAVAILABLE.
+pub const WSAUTH_ANSWER_RESPONSE: u32 = 5;
+/// What the server knows of a subject: `claims`, the members that an HTTP source would answer.
+pub const WSAUTH_ANSWER_PROFILE: u32 = 6;
 
 /// A connection. 0 is never one. A value, not a pointer: a stale one is refused. No secret, but nothing for a peer.
 pub type wsauth_connection = u64;
@@ -246,8 +254,11 @@ pub struct wsauth_lookup {
     pub timeout_ms: u32,
     /// The issuer; empty for a session.
     pub issuer: wsauth_bytes,
-    /// What is asked about: the URL of the key set, the token, or the session id. The latter two are secrets.
+    /// What is asked about: the token, the session id, or the subject; empty for keys and discovery. The first two are
+    /// secrets.
     pub about: wsauth_bytes,
+    /// Where it is asked over HTTP, as the configuration has it; empty where the server knows.
+    pub url: wsauth_bytes,
 }
 
 /// An answer. Begin with WSAUTH_ANSWER_INIT. Whoever makes one has verified it.
@@ -258,11 +269,11 @@ pub struct wsauth_answer {
     pub struct_size: u32,
     /// WSAUTH_ANSWER_*.
     pub kind: u32,
-    /// For _UNAVAILABLE: milliseconds until another try can work; 0 where that is not known.
+    /// For _UNAVAILABLE and _RESPONSE: milliseconds until another try can work; 0 where that is not known.
     pub retry_after_ms: u32,
-    /// 0.
-    pub reserved: u32,
-    /// For _KEYS: the document.
+    /// For _RESPONSE: the HTTP status, 100 to 999.
+    pub status: u32,
+    /// For _KEYS: the document; for _RESPONSE: the body. At most 1 MiB.
     pub document: wsauth_bytes,
     /// For _VOUCHED: who it is; 1 to 1,024 bytes of UTF-8 without control characters.
     pub subject: wsauth_bytes,
@@ -282,6 +293,8 @@ pub struct wsauth_answer {
     pub permissions: *const wsauth_bytes,
     /// How many.
     pub permission_count: usize,
-    /// Further claims as one JSON object of at most 64 KiB; empty for none.
+    /// For _VOUCHED, further claims; for _PROFILE, all members: one JSON object of at most 64 KiB, empty for none.
     pub claims: wsauth_bytes,
+    /// For _RESPONSE: the value of Content-Type; empty when there is none, or more than one.
+    pub content_type: wsauth_bytes,
 }

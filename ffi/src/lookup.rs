@@ -5,13 +5,13 @@
 use std::ffi::c_char;
 
 use wsauth::Reason;
-use wsauth::lookup::{Answer, Lookup, LookupId, Question, Vouched};
+use wsauth::lookup::{Answer, HttpResponse, Lookup, LookupId, Question, Vouched};
 use wsauth::time::WallTime;
 
 use crate::abi::{
-    WSAUTH_ANSWER_INACTIVE, WSAUTH_ANSWER_KEYS, WSAUTH_ANSWER_UNAVAILABLE, WSAUTH_ANSWER_VOUCHED,
-    WSAUTH_LOOKUP_DISCOVERY, WSAUTH_LOOKUP_INTROSPECTION, WSAUTH_LOOKUP_KEYS, WSAUTH_LOOKUP_PROFILE,
-    WSAUTH_LOOKUP_SESSION, wsauth_answer, wsauth_bytes, wsauth_lookup,
+    WSAUTH_ANSWER_INACTIVE, WSAUTH_ANSWER_KEYS, WSAUTH_ANSWER_PROFILE, WSAUTH_ANSWER_RESPONSE,
+    WSAUTH_ANSWER_UNAVAILABLE, WSAUTH_ANSWER_VOUCHED, WSAUTH_LOOKUP_DISCOVERY, WSAUTH_LOOKUP_INTROSPECTION,
+    WSAUTH_LOOKUP_KEYS, WSAUTH_LOOKUP_PROFILE, WSAUTH_LOOKUP_SESSION, wsauth_answer, wsauth_bytes, wsauth_lookup,
 };
 use crate::boundary::{No, call};
 use crate::engine::life;
@@ -26,7 +26,8 @@ const MAX_CLAIMS: usize = 64 * 1024;
 const MAX_PERMISSIONS: usize = 256;
 
 /// Takes one question that waits for an answer. Ask after each handshake, message and poll until it says
-/// WSAUTH_HANDLED_EMPTY; a configuration with keys of its own and no opaque tokens or sessions has none.
+/// WSAUTH_HANDLED_EMPTY; a configuration with keys of its own and no opaque tokens, sessions or profiles has none. What
+/// has a `url` comes only where `lookups.driver` is "host": else the library's own workers ask it.
 ///
 /// @param engine                     The engine.
 /// @param lookup                     Receives the question; its views point into `buffer`.
@@ -50,7 +51,7 @@ pub unsafe extern "C" fn wsauth_lookup_next(
     needed: *mut usize,
 ) -> wsauth_result {
     let nothing = wsauth_bytes { ptr: std::ptr::null(), len: 0 };
-    let denying = wsauth_lookup { id: 0, kind: 0, timeout_ms: 0, issuer: nothing, about: nothing };
+    let denying = wsauth_lookup { id: 0, kind: 0, timeout_ms: 0, issuer: nothing, about: nothing, url: nothing };
     // SAFETY: the caller's contract.
     let (out, mut buffer) = unsafe { (Out::new(lookup, denying), Buffer::new(buffer, capacity, needed)) };
     call(|| {
@@ -77,17 +78,16 @@ pub unsafe extern "C" fn wsauth_lookup_next(
 
 fn show(lookup: &Lookup, out: &mut wsauth_lookup, buffer: &mut Buffer) -> Result<(), No> {
     out.id = lookup.id.0;
-    let (kind, issuer, about) = match &lookup.question {
-        Question::Keys { issuer, url } => (WSAUTH_LOOKUP_KEYS, &**issuer, url.as_bytes()),
-        Question::Introspection { issuer, token, .. } => (WSAUTH_LOOKUP_INTROSPECTION, &**issuer, token.expose()),
+    let (kind, issuer, about): (u32, &str, &[u8]) = match &lookup.question {
+        Question::Discovery { issuer, .. } => (WSAUTH_LOOKUP_DISCOVERY, issuer, &[]),
+        Question::Keys { issuer, .. } => (WSAUTH_LOOKUP_KEYS, issuer, &[]),
+        Question::Introspection { issuer, token, .. } => (WSAUTH_LOOKUP_INTROSPECTION, issuer, token.expose()),
         Question::Session { id } => (WSAUTH_LOOKUP_SESSION, "", id.expose()),
-        Question::Discovery { issuer, url } => (WSAUTH_LOOKUP_DISCOVERY, &**issuer, url.as_bytes()),
-        Question::Profile { issuer, subject, .. } => (WSAUTH_LOOKUP_PROFILE, &**issuer, subject.as_bytes()),
+        Question::Profile { issuer, subject, .. } => (WSAUTH_LOOKUP_PROFILE, issuer, subject.as_bytes()),
     };
+    let url = lookup.question.url().map_or("", |url| url);
     out.kind = kind;
-    let (first, second) = buffer.write_two(issuer.as_bytes(), about)?;
-    out.issuer = wsauth_bytes { ptr: first, len: issuer.len() };
-    out.about = wsauth_bytes { ptr: second, len: about.len() };
+    [out.issuer, out.about, out.url] = buffer.write_all([issuer.as_bytes(), about, url.as_bytes()])?;
     Ok(())
 }
 
@@ -164,20 +164,60 @@ unsafe fn parse(answer: *const wsauth_answer) -> Result<Answer, No> {
     // SAFETY: handed on.
     let given = unsafe { sized(answer) }?;
     match given.kind {
-        WSAUTH_ANSWER_KEYS => {
-            let document = given.document;
-            // SAFETY: handed on.
-            let document = unsafe { view::bytes(document.ptr, document.len, MAX_DOCUMENT, Reason::MisuseArgument) }?;
-            Ok(Answer::Keys(document.to_vec()))
-        }
+        // SAFETY: handed on.
+        WSAUTH_ANSWER_KEYS => unsafe { document(&given) }.map(Answer::Keys),
+        // SAFETY: handed on.
+        WSAUTH_ANSWER_RESPONSE => unsafe { parse_response(&given) }.map(|read| Answer::Response(Box::new(read))),
+        // SAFETY: handed on.
+        WSAUTH_ANSWER_PROFILE => unsafe { claims(&given) }.map(|members| Answer::Profile(Box::new(members))),
         // SAFETY: handed on.
         WSAUTH_ANSWER_VOUCHED => unsafe { parse_vouched(&given) }.map(|vouched| Answer::Vouched(Box::new(vouched))),
         WSAUTH_ANSWER_INACTIVE => Ok(Answer::Inactive),
-        WSAUTH_ANSWER_UNAVAILABLE => {
-            Ok(Answer::Unavailable { retry_after_ms: Some(given.retry_after_ms).filter(|ms| *ms > 0) })
-        }
+        WSAUTH_ANSWER_UNAVAILABLE => Ok(Answer::Unavailable { retry_after_ms: retry_after(&given) }),
         _ => Err(Reason::MisuseArgument.into()),
     }
+}
+
+fn retry_after(given: &wsauth_answer) -> Option<u32> {
+    Some(given.retry_after_ms).filter(|ms| *ms > 0)
+}
+
+/// # Safety
+///
+/// As [`parse`].
+unsafe fn document(given: &wsauth_answer) -> Result<Vec<u8>, No> {
+    let document = given.document;
+    // SAFETY: handed on.
+    unsafe { view::bytes(document.ptr, document.len, MAX_DOCUMENT, Reason::MisuseArgument) }.map(<[u8]>::to_vec)
+}
+
+/// # Safety
+///
+/// As [`parse`].
+unsafe fn claims(given: &wsauth_answer) -> Result<serde_json::Map<String, serde_json::Value>, No> {
+    // SAFETY: handed on.
+    match unsafe { text(given.claims, MAX_CLAIMS) }? {
+        "" => Ok(serde_json::Map::new()),
+        claims => serde_json::from_str(claims).map_err(|_| Reason::MisuseArgument.into()),
+    }
+}
+
+/// # Safety
+///
+/// As [`parse`].
+unsafe fn parse_response(given: &wsauth_answer) -> Result<HttpResponse, No> {
+    let status = u16::try_from(given.status).ok().filter(|status| (100..=999).contains(status));
+    let content_type = given.content_type;
+    // SAFETY: handed on.
+    let content_type = unsafe { view::bytes(content_type.ptr, content_type.len, MAX_TEXT, Reason::MisuseArgument) }?;
+    Ok(HttpResponse {
+        status: status.ok_or(Reason::MisuseArgument)?,
+        // The source chose it: what is no text is no type that anybody takes, and no mistake of the server's.
+        content_type: Some(String::from_utf8_lossy(content_type).into_owned()).filter(|text| !text.is_empty()),
+        retry_after_ms: retry_after(given),
+        // SAFETY: handed on.
+        body: unsafe { document(given) }?,
+    })
 }
 
 /// # Safety
@@ -191,11 +231,7 @@ unsafe fn parse_vouched(given: &wsauth_answer) -> Result<Vouched, No> {
     let permissions =
         unsafe { array(given.permissions, given.permission_count, MAX_PERMISSIONS, Reason::MisuseArgument) }?;
     // SAFETY: handed on.
-    let claims = unsafe { text(given.claims, MAX_CLAIMS) }?;
-    let claims = match claims {
-        "" => serde_json::Map::new(),
-        claims => serde_json::from_str(claims).map_err(|_| Reason::MisuseArgument)?,
-    };
+    let claims = unsafe { claims(given) }?;
     Ok(Vouched {
         subject: own(given.subject)?,
         expiry: WallTime(given.expires_at_ms),

@@ -7,6 +7,7 @@ use std::ffi::c_char;
 
 use wsauth::Reason;
 
+use crate::abi::wsauth_bytes;
 use crate::boundary::No;
 use crate::result::WSAUTH_HANDLED_BUFFER;
 
@@ -67,20 +68,24 @@ impl Buffer {
 
     /// Writes the text whole, or nothing but what is needed.
     pub(crate) fn write(&mut self, text: &[u8]) -> Result<(), No> {
-        self.write_two(text, b"").map(|_| ())
+        self.write_all([text]).map(|_| ())
     }
 
-    /// Writes two texts behind each other; returns where each begins. No copy of them is made on the way.
-    pub(crate) fn write_two(&mut self, first: &[u8], second: &[u8]) -> Result<(*const u8, *const u8), No> {
-        let len = first.len().saturating_add(second.len());
+    /// Writes texts behind each other, all or none; returns where each stands. No copy of them is made on the way.
+    pub(crate) fn write_all<const N: usize>(&mut self, texts: [&[u8]; N]) -> Result<[wsauth_bytes; N], No> {
+        let len = texts.iter().fold(0usize, |len, text| len.saturating_add(text.len()));
         self.needed.write(len.saturating_add(1));
         if self.at.is_null() || !self.fits(len) {
             return Err(No::Handled(WSAUTH_HANDLED_BUFFER));
         }
-        self.put(0, first);
-        self.put(first.len(), second);
-        // SAFETY: inside the buffer.
-        Ok((self.at, unsafe { self.at.add(first.len()) }))
+        let mut at = 0usize;
+        Ok(texts.map(|text| {
+            self.put(at, text);
+            // SAFETY: `at` is at most `len`, so inside the buffer.
+            let ptr = unsafe { self.at.add(at) };
+            at = at.saturating_add(text.len());
+            wsauth_bytes { ptr, len: text.len() }
+        }))
     }
 
     /// Writes as much as fits: a sentence for the operator is of use cut short.

@@ -1,7 +1,8 @@
 //! This file answers: what can a Python server ask of the engine?
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use pyo3::prelude::*;
@@ -10,15 +11,16 @@ use wsauth::config::{Config, Value};
 use wsauth::lookup::LookupId;
 use wsauth::{ConnectionId, Revocation};
 use wsauth::{Reason, Refusal};
-use wsauth_runtime::{Clock, StartError, SystemSecrets};
+use wsauth_runtime::{Clock, Resolver, StartError, SystemSecrets};
 
 use crate::clock::PyManualClock;
 use crate::connection::{PyConnection, permission_list};
 use crate::errors::{bad_argument, config_error, misuse};
 use crate::event::{PyEvent, PyRevoked, PyStep};
 use crate::life::Life;
-use crate::lookup::{PyLookup, PyVouched, answer};
+use crate::lookup::{Given, PyLookup, PyVouched};
 use crate::request::Request;
+use crate::resolver::Functions;
 use crate::text::{borrowed, fields, name, own_name, utf8};
 use crate::tree::tree;
 
@@ -27,6 +29,9 @@ use crate::tree::tree;
 pub(crate) struct PyEngine {
     /// Only ever locked with the GIL held and never while calling Python, so it is never found locked.
     life: Mutex<Arc<Life>>,
+    /// The server's functions, if it gave any.
+    functions: OnceLock<Arc<Functions>>,
+    closed: AtomicBool,
 }
 
 impl PyEngine {
@@ -35,9 +40,31 @@ impl PyEngine {
         let mut life = self.life.lock();
         if life.guard().is_err() {
             let fresh = life.fresh().map_err(|error| start_error(&error))?;
+            self.drive(&fresh)?;
             std::mem::forget(std::mem::replace(&mut *life, fresh));
         }
         Ok(Arc::clone(&life))
+    }
+
+    /// Lets the functions answer; in an engine that is closed, nobody does.
+    fn drive(&self, life: &Life) -> PyResult<()> {
+        let guard = life.guard().map_err(|reason| life.refused(reason))?;
+        if let Some(functions) = self.functions.get() {
+            guard.drive_with(Arc::clone(functions) as Arc<dyn Resolver>);
+        }
+        if self.closed.load(Ordering::SeqCst) {
+            guard.stop_driver();
+        }
+        Ok(())
+    }
+
+    /// Stops and joins the workers. They may wait for the GIL, so it is given away; a copy of a parent's has none.
+    fn stop(&self, py: Python<'_>) {
+        self.closed.store(true, Ordering::SeqCst);
+        let life = Arc::clone(&self.life.lock());
+        if let Ok(guard) = life.guard() {
+            py.detach(|| guard.stop_driver());
+        }
     }
 
     fn ask<T>(&self, decide: impl FnOnce(&wsauth_runtime::Guard) -> T) -> PyResult<T> {
@@ -60,8 +87,31 @@ impl PyEngine {
     ) -> PyResult<PyEngine> {
         let config = load(py, config, is_text, folder)?;
         let clock = clock.map_or_else(Clock::system, |clock| Clock::manual(clock.get().0.clone()));
-        let life = Life::new(config, clock).map_err(|error| start_error(&error))?;
-        Ok(PyEngine { life: Mutex::new(life) })
+        // With `lookups.require_keys` it waits for the network.
+        let life = py.detach(|| Life::new(config, clock)).map_err(|error| start_error(&error))?;
+        Ok(PyEngine { life: Mutex::new(life), functions: OnceLock::new(), closed: AtomicBool::new(false) })
+    }
+
+    /// Has the functions in `self._functions` answer on worker threads, from the first question on. Once.
+    fn answer_with_functions(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let engine = slf.get();
+        let life = engine.life()?;
+        if life.decide(|guard| guard.config().lookups.by_host).map_err(|reason| life.refused(reason))? {
+            return Err(bad_argument(
+                "lookups.driver is \"host\": the server answers by itself, and no function is called",
+            ));
+        }
+        let functions = Arc::new(Functions::of(slf.as_any())?);
+        if engine.functions.set(functions).is_err() {
+            return Err(bad_argument("there are functions already"));
+        }
+        engine.drive(&life)
+    }
+
+    /// Stops the worker threads and waits for functions that run. Questions that must be asked are answered as
+    /// unavailable from now on; all else goes on. Does nothing the second time.
+    fn close(&self, py: Python<'_>) {
+        self.stop(py);
     }
 
     /// Decides an upgrade request and does not wait: look at the connection's `progress`. Raises `Refused`.
@@ -261,21 +311,27 @@ impl PyEngine {
         Ok(self.ask(|guard| guard.lookups(max))?.into_iter().map(PyLookup).collect())
     }
 
-    /// Answers a question with exactly one of `vouched`, `keys` (a JWKS document), `inactive=True` and
-    /// `unavailable=True`. Raises `MisuseError` when it is late, answered already or was never asked.
-    #[pyo3(signature = (lookup, /, vouched=None, *, keys=None, inactive=false, unavailable=false, retry_after=None))]
+    /// Answers a question with exactly one of `vouched`, `response` (status, headers and body of the complete HTTP
+    /// response of the question's `url`, which the engine judges), `profile` (a mapping of what is known of the subject),
+    /// `keys` (a JWKS document), `inactive=True` and `unavailable=True`. Raises `MisuseError` when it is late, answered
+    /// already or was never asked.
+    #[pyo3(signature = (lookup, /, vouched=None, *, response=None, profile=None, keys=None, inactive=false,
+        unavailable=false, retry_after=None))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn answer(
         &self,
         py: Python<'_>,
         lookup: u64,
         vouched: Option<&Bound<'_, PyVouched>>,
+        response: Option<&Bound<'_, PyAny>>,
+        profile: Option<&Bound<'_, PyAny>>,
         keys: Option<&Bound<'_, PyAny>>,
         inactive: bool,
         unavailable: bool,
         retry_after: Option<f64>,
     ) -> PyResult<()> {
-        let answer = self::answer(vouched, keys, inactive, unavailable, retry_after)?;
+        let given = Given { vouched, response, profile, keys, inactive, unavailable, retry_after };
+        let answer = given.answer()?;
         let life = self.life()?;
         let decided = life.verify(py, |guard| guard.answer(LookupId(lookup), answer)).and_then(|decided| decided);
         decided.map_err(|reason| life.refused(reason))
@@ -307,6 +363,13 @@ impl PyEngine {
 
     fn __repr__(&self) -> PyResult<String> {
         Ok(format!("<Engine with {} connections>", self.connections()?))
+    }
+}
+
+impl Drop for PyEngine {
+    fn drop(&mut self) {
+        // Nobody could be called any more: the functions went with the engine.
+        Python::attach(|py| self.stop(py));
     }
 }
 

@@ -10,6 +10,7 @@ mod json;
 mod life;
 mod lookup;
 mod request;
+mod resolver;
 mod table;
 mod text;
 mod tree;
@@ -33,6 +34,8 @@ mod _wsauth {
     use crate::life::after_fork_in_child;
     #[pymodule_export]
     use crate::lookup::{PyLookup, PyVouched};
+    #[pymodule_export]
+    use crate::resolver::call_nobody;
     #[pymodule_export]
     use crate::table::refusal_rows;
     #[pymodule_export]

@@ -1,13 +1,16 @@
 //! This file answers: how does a Python program answer what the engine cannot know?
 
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict};
-use wsauth::lookup::{Answer, Lookup, Question, Vouched};
+use pyo3::types::{PyBytes, PyDict, PyMapping};
+use serde_json::{Map, Value};
+use wsauth::lookup::{Answer, HttpResponse, Lookup, Question, Vouched};
 use wsauth::time::WallTime;
 
 use crate::clock::{from_ms, to_ms};
 use crate::errors::bad_argument;
 use crate::json::from_dict;
+use crate::request::field_lines;
+use crate::text::bytes;
 
 /// One question. Answer it with `engine.answer(lookup.id, ...)`.
 #[pyclass(name = "Lookup", module = "wsauth", frozen)]
@@ -127,27 +130,69 @@ impl PyVouched {
     }
 }
 
-/// Makes the answer from the one argument that was given.
-pub(crate) fn answer(
-    vouched: Option<&Bound<'_, PyVouched>>,
-    keys: Option<&Bound<'_, PyAny>>,
-    inactive: bool,
-    unavailable: bool,
-    retry_after: Option<f64>,
-) -> PyResult<Answer> {
-    let given = [vouched.is_some(), keys.is_some(), inactive, unavailable];
-    if given.into_iter().filter(|given| *given).count() != 1 {
-        return Err(bad_argument("exactly one of vouched, keys, inactive=True and unavailable=True expected"));
+/// The arguments of `answer`, one of which is the answer.
+pub(crate) struct Given<'a, 'py> {
+    pub(crate) vouched: Option<&'a Bound<'py, PyVouched>>,
+    pub(crate) response: Option<&'a Bound<'py, PyAny>>,
+    pub(crate) profile: Option<&'a Bound<'py, PyAny>>,
+    pub(crate) keys: Option<&'a Bound<'py, PyAny>>,
+    pub(crate) inactive: bool,
+    pub(crate) unavailable: bool,
+    pub(crate) retry_after: Option<f64>,
+}
+
+impl Given<'_, '_> {
+    /// Makes the answer from the one argument that was given.
+    pub(crate) fn answer(&self) -> PyResult<Answer> {
+        let retry_after_ms = self.retry_after.map(to_ms).transpose()?.map(|ms| u32::try_from(ms).unwrap_or(u32::MAX));
+        let answers = [
+            self.vouched.map(|vouched| Ok(Answer::Vouched(Box::new(vouched.get().0.clone())))),
+            self.response.map(|response| read_response(response).map(|read| Answer::Response(Box::new(read)))),
+            self.profile.map(|profile| read_profile(profile).map(|members| Answer::Profile(Box::new(members)))),
+            self.keys.map(|keys| crate::text::utf8(keys).map(|keys| Answer::Keys(keys.into_owned()))),
+            self.inactive.then_some(Ok(Answer::Inactive)),
+            self.unavailable.then_some(Ok(Answer::Unavailable { retry_after_ms })),
+        ];
+        let mut given = answers.into_iter().flatten();
+        match (given.next(), given.next()) {
+            (Some(answer), None) => answer,
+            _ => Err(bad_argument(
+                "exactly one of vouched, response, profile, keys, inactive=True and unavailable=True expected",
+            )),
+        }
     }
-    if let Some(vouched) = vouched {
-        return Ok(Answer::Vouched(Box::new(vouched.get().0.clone())));
+}
+
+/// Members as an HTTP source would answer them.
+pub(crate) fn read_profile(profile: &Bound<'_, PyAny>) -> PyResult<Map<String, Value>> {
+    if let Ok(dict) = profile.cast::<PyDict>() {
+        return from_dict(dict);
     }
-    if let Some(keys) = keys {
-        return Ok(Answer::Keys(crate::text::utf8(keys)?.into_owned()));
-    }
-    if inactive {
-        return Ok(Answer::Inactive);
-    }
-    let retry_after_ms = retry_after.map(to_ms).transpose()?.map(|ms| u32::try_from(ms).unwrap_or(u32::MAX));
-    Ok(Answer::Unavailable { retry_after_ms })
+    let mapping = profile.cast::<PyMapping>().map_err(|_| bad_argument("profile: a mapping expected"))?;
+    let dict = PyDict::new(profile.py());
+    dict.update(mapping)?;
+    from_dict(&dict)
+}
+
+/// Status, headers and body. Of the headers, `Content-Type` and `Retry-After` in seconds are read, where there is exactly
+/// one.
+fn read_response(response: &Bound<'_, PyAny>) -> PyResult<HttpResponse> {
+    let wrong = |_| bad_argument("response: a tuple of status, headers and body expected");
+    let (status, headers, body): (Bound<'_, PyAny>, Bound<'_, PyAny>, Bound<'_, PyAny>) =
+        response.extract().map_err(wrong)?;
+    let status = status.extract::<u16>().ok().filter(|status| (100..=999).contains(status));
+    let status = status.ok_or_else(|| bad_argument("response: a status of 100 to 999 expected"))?;
+    let headers = field_lines(&headers)?;
+    let only = |wanted: &[u8]| {
+        let mut values = headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value);
+        values.next().filter(|_| values.next().is_none())
+    };
+    let text = |value: &Vec<u8>| String::from_utf8_lossy(value).into_owned();
+    let seconds = only(b"retry-after").and_then(|value| text(value).parse::<u32>().ok());
+    Ok(HttpResponse {
+        status,
+        content_type: only(b"content-type").map(text),
+        retry_after_ms: seconds.map(|seconds| seconds.saturating_mul(1_000)),
+        body: bytes(&body)?.into_owned(),
+    })
 }

@@ -36,6 +36,13 @@ impl Request<'_, '_> {
 type BytesLine<'a> = (Cow<'a, [u8]>, Cow<'a, [u8]>);
 type Line<'py> = (Bound<'py, PyAny>, Bound<'py, PyAny>);
 
+/// All field lines in order, copied; values without the white space around them.
+pub(crate) fn field_lines(headers: &Bound<'_, PyAny>) -> PyResult<Vec<(Vec<u8>, Vec<u8>)>> {
+    let line =
+        |(name, value): &Line<'_>| Ok((field_bytes(name)?.into_owned(), field_bytes(value)?.trim_ascii().to_vec()));
+    lines(headers)?.iter().map(line).collect()
+}
+
 /// All field lines in order: pairs, or a mapping whose values may be lists for repeated fields.
 fn lines<'py>(headers: &Bound<'py, PyAny>) -> PyResult<Vec<Line<'py>>> {
     let mut lines = Vec::new();

@@ -194,6 +194,45 @@ def run_refresh(vector: Table) -> str:
     return "accepted"
 
 
+def run_introspection(vector: Table) -> str:
+    response = vector["response"]
+    headers = [(name, raw(value)) for name, value in response["headers"]]
+    return introspect(vector["config"], (response["status"], headers, base64.b64decode(response["body_b64"])))
+
+
+def run_introspection_jwt(vector: Table) -> str:
+    headers = {"Content-Type": "application/token-introspection+jwt"}
+    return introspect(vector["config"], (200, headers, vector["token"].encode()))
+
+
+def introspect(told: Table, response: tuple[int, Any, bytes]) -> str:
+    """An opaque token, and the answer of its issuer's endpoint about it."""
+    signed = "jwks" in told
+    config = verifier({"algorithms": [], **told})
+    (made,) = config["issuer"]
+    # What a token must say of its type; an answer has a type of its own.
+    made.pop("typ", None)
+    if not signed:
+        del made["keys"], made["algorithms"]
+    made["opaque"] = True
+    made["introspection"] = {
+        "url": "https://idp.example.com/introspect",
+        "client_id": "ws",
+        "client_secret": {"text": "secret"},
+        "signed": signed,
+    }
+    config["lookups"] = {"driver": "host"}
+    engine = start(config, told["now"])
+    headers = [*UPGRADE, ("Authorization", "Bearer opaque-0123456789abcdef")]
+    connection = engine.start_handshake("/ws", headers, "203.0.113.7")
+    (lookup,) = engine.lookups()
+    assert (lookup.kind, lookup.url) == ("introspection", "https://idp.example.com/introspect")
+    engine.answer(lookup.id, response=response)
+    (event,) = (event for event in engine.poll() if event.kind in ("ready", "refused"))
+    assert event.connection == connection.id
+    return event.reason or "accepted"
+
+
 def raw(value: Any) -> bytes:
     """Text, or `{"b64": …}` for what is no text."""
     return base64.b64decode(value["b64"]) if isinstance(value, dict) else value.encode()
@@ -206,6 +245,8 @@ RUN = {
     "message": run_message,
     "client_ip": run_client_ip,
     "refresh": run_refresh,
+    "introspection": run_introspection,
+    "introspection_jwt": run_introspection_jwt,
 }
 CASES = [vector for vector in LINES if vector["kind"] in RUN]
 

@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from types import MappingProxyType
 from typing import Any
 
 import jwt
@@ -152,7 +153,7 @@ def test_keys_that_must_be_fetched(make: Callable[..., World]) -> None:
         "algorithms": ["EdDSA"],
         "keys": {"jwks_url": "https://id.example.com/jwks"},
     }
-    world = make(issuer=[issuer])
+    world = make(issuer=[issuer], lookups={"driver": "host"})
     claims = jwt.decode(token(START), options={"verify_signature": False})
     signed = jwt.encode(claims, key, algorithm="EdDSA", headers={"kid": "1"})
     headers = [*UPGRADE, ("Authorization", f"Bearer {signed}")]
@@ -165,10 +166,51 @@ def test_keys_that_must_be_fetched(make: Callable[..., World]) -> None:
     assert world.engine.handshake("/", headers, "192.0.2.1").progress == "live"
 
 
-@pytest.mark.parametrize("arguments", [{}, {"inactive": True, "unavailable": True}, {"keys": 7}])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"inactive": True, "unavailable": True},
+        {"profile": {}, "inactive": True},
+        {"keys": 7},
+        {"profile": 7},
+        {"profile": {"a": {1}}},
+        {"response": 200},
+        {"response": (200, [])},
+        {"response": (99, [], b"")},
+        {"response": (1000, [], b"")},
+        {"response": (-1, [], b"")},
+        {"response": ("200", [], b"")},
+        {"response": (200, 7, b"")},
+        {"response": (200, [("a",)], b"")},
+        {"response": (200, [("a", 1)], b"")},
+        {"response": (200, [], "text")},
+        {"response": (200, [], None)},
+    ],
+)
 def test_an_unclear_answer_is_misuse(sessions: World, arguments: dict[str, Any]) -> None:
-    with pytest.raises(wsauth.MisuseError):
+    with pytest.raises(wsauth.MisuseError) as error:
         sessions.engine.answer(1, **arguments)
+    assert error.value.reason == "misuse_argument"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"response": (200, {"Content-Type": "application/json", "Retry-After": "3"}, b"{}")},
+        {"response": (503, [(b"retry-after", b"soon"), ("A", "\xff")], bytearray(b"\xff"))},
+        {"profile": {"permissions": ["chat:write"], "plan": "pro"}},
+        {"profile": MappingProxyType({})},
+        {"keys": "{}"},
+    ],
+)
+def test_an_answer_to_another_question_is_no_answer(sessions: World, answer: dict[str, Any]) -> None:
+    connection = sessions.engine.start_handshake("/", HEADERS, "192.0.2.1")
+    (lookup,) = sessions.engine.lookups()
+    assert (lookup.url, lookup.subject) == (None, None)
+    sessions.engine.answer(lookup.id, **answer)
+    (event,) = sessions.events(connection)
+    assert (event.kind, event.reason) == ("refused", "source_unavailable")
 
 
 @pytest.mark.parametrize("claims", [{"a": {1}}, {"a": float("nan")}, {1: 2}, {"a": 2**70}, {"a": "\ud800"}])

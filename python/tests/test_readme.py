@@ -1,10 +1,16 @@
-"""The README's thirty seconds, as they stand there."""
+"""The README's Python, as it stands there."""
 
 import re
+import runpy
 import socket
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
+
+import wsauth
+from conftest import UPGRADE
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 
@@ -12,7 +18,7 @@ README = Path(__file__).resolve().parents[2] / "README.md"
 def test_the_readme_runs_and_prints_what_it_says(tmp_path: Path) -> None:
     text = README.read_text()
     (toml,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
-    server, client = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    server, client, _ = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     printed = re.search(r"It prints\n\n```text\n(.*?)```", text, re.DOTALL)
     assert printed is not None
     # Another port than the README's, which may be taken here.
@@ -34,3 +40,31 @@ def test_the_readme_runs_and_prints_what_it_says(tmp_path: Path) -> None:
     # Only the times differ from run to run.
     blank = re.compile(r"\d{10}")
     assert blank.sub("T", output) == blank.sub("T", printed[1])
+
+
+SESSIONS = """
+sessions = {}
+messages = { "chat.send" = "chat:write" }
+
+[handshake]
+origins = ["https://app.example.com"]
+credentials = ["cookie"]
+trusted_proxies = []
+cookie = { name = "sid", holds = "session" }
+"""
+
+
+def test_the_store_of_the_readme_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, _, store = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    (tmp_path / "sessions.toml").write_text(SESSIONS)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "store.py").write_text(store)
+    with runpy.run_path("store.py")["engine"] as engine:
+
+        def enter(session: str) -> wsauth.Connection:
+            headers = [*UPGRADE, ("Origin", "https://app.example.com"), ("Cookie", f"sid={session}")]
+            return engine.handshake("/", headers, "192.0.2.1")
+
+        assert enter("3f9c2b7a51d84e06").message('{"type":"chat.send"}')
+        with pytest.raises(wsauth.Refused):
+            enter("3f9c2b7a51d84e07")

@@ -1,6 +1,7 @@
 """What does the Python half of the engine add? Files, waiting, and events kept for whoever polls."""
 
 import asyncio
+import atexit
 import json
 import os
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from wsauth import _wsauth
+from wsauth._functions import Introspect, Profile, Sessions, plain
 from wsauth._pump import BATCH, Pump
 from wsauth._wsauth import Connection, Event, ManualClock
 from wsauth.errors import ConfigError, MisuseError
@@ -37,35 +39,94 @@ class Engine(_wsauth.Engine):
 
     Engine(config) takes a dict of the shape of the TOML file; see also ``from_file`` and ``from_toml``.
     ``clock`` is for tests.
+
+    Functions of the server may vouch for what has no URL in the configuration:
+    ``sessions(session_id)`` and ``introspect(issuer, token)`` return a ``Vouched``, or None for a no;
+    ``profile(issuer, subject)`` returns a mapping of what is known of a subject, or None, which refuses it.
+    They are plain functions, not ``async``, called on up to ``lookups.workers`` worker threads at once, so they
+    may block, for up to two seconds; they may call the engine. What raises, or returns anything else, is logged
+    to the logger ``wsauth``, without the error's text, and counts as no answer: neither a yes nor a no. A
+    question without its function waits for ``lookups()``.
+
+    Raises TypeError for what is no plain function, and MisuseError for functions where ``lookups.driver`` is
+    ``"host"``.
+
+    ``close()``, or the end of a ``with`` block, stops the threads.
     """
+
+    # Where the garbage collector sees them, since they may hold the engine.
+    _functions: dict[str, Callable[..., Any]]
 
     _kept: dict[int, deque[Event]]
     _waiting: dict[int, Callable[[Event], None]]
     # Guards poll their shard for as long as they have connections.
     _polling: dict[int, Pump]
 
-    def __new__(cls, config: Mapping[str, Any], clock: ManualClock | None = None) -> Self:
-        return cls._make(config, clock, False, None)
+    def __new__(
+        cls,
+        config: Mapping[str, Any],
+        clock: ManualClock | None = None,
+        *,
+        sessions: Sessions | None = None,
+        profile: Profile | None = None,
+        introspect: Introspect | None = None,
+    ) -> Self:
+        functions = plain({"sessions": sessions, "profile": profile, "introspect": introspect})
+        return cls._make(config, clock, False, None, functions)
 
     @classmethod
-    def _make(cls, config: object, clock: ManualClock | None, is_text: bool, folder: Path | None) -> Self:
+    def _make(
+        cls,
+        config: object,
+        clock: ManualClock | None,
+        is_text: bool,
+        folder: Path | None,
+        functions: dict[str, Callable[..., Any]],
+    ) -> Self:
         engine = _wsauth.Engine.__new__(cls, config, clock, is_text, folder)
         engine._forget()
+        engine._functions = functions
+        if functions:
+            engine.answer_with_functions()
         _engines.add(engine)
         return engine
 
     @classmethod
-    def from_file(cls, path: str | os.PathLike[str], clock: ManualClock | None = None) -> Self:
+    def from_file(
+        cls,
+        path: str | os.PathLike[str],
+        clock: ManualClock | None = None,
+        *,
+        sessions: Sessions | None = None,
+        profile: Profile | None = None,
+        introspect: Introspect | None = None,
+    ) -> Self:
         """Makes an engine from a TOML file. Files it names are looked for beside it.
 
         Raises ConfigError.
         """
-        return cls._make(_read(path), clock, True, Path(path).absolute().parent)
+        functions = plain({"sessions": sessions, "profile": profile, "introspect": introspect})
+        return cls._make(_read(path), clock, True, Path(path).absolute().parent, functions)
 
     @classmethod
-    def from_toml(cls, text: str, clock: ManualClock | None = None) -> Self:
+    def from_toml(
+        cls,
+        text: str,
+        clock: ManualClock | None = None,
+        *,
+        sessions: Sessions | None = None,
+        profile: Profile | None = None,
+        introspect: Introspect | None = None,
+    ) -> Self:
         """Makes an engine from TOML text. Raises ConfigError."""
-        return cls._make(text, clock, True, None)
+        functions = plain({"sessions": sessions, "profile": profile, "introspect": introspect})
+        return cls._make(text, clock, True, None, functions)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
 
     def reload(self, config: Mapping[str, Any] | str | os.PathLike[str]) -> None:
         """Puts another configuration in force: a dict, or the path of a TOML file.
@@ -250,4 +311,12 @@ def _after_fork_in_child() -> None:
         engine._forget()
 
 
+def _at_exit() -> None:
+    # A worker must not wait for an interpreter that has ended.
+    _wsauth.call_nobody()
+    for engine in list(_engines):
+        engine.close()
+
+
 os.register_at_fork(after_in_child=_after_fork_in_child)
+atexit.register(_at_exit)

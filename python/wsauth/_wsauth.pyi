@@ -23,6 +23,7 @@ __all__ = [
     "Vouched",
     "__version__",
     "after_fork_in_child",
+    "call_nobody",
     "refusal_rows",
 ]
 
@@ -31,6 +32,7 @@ _Data = TypeVar("_Data", bound=str | bytes | bytearray | memoryview)
 __version__: Final[str]
 
 def after_fork_in_child() -> None: ...
+def call_nobody() -> None: ...
 def refusal_rows() -> list[tuple[int, str, str, int, int, str, str, str]]: ...
 
 @disjoint_base
@@ -42,6 +44,8 @@ class Engine:
         is_text: bool = False,
         folder: Path | None = None,
     ) -> Self: ...
+    def answer_with_functions(self) -> None: ...
+    def close(self) -> None: ...
     def start_handshake(
         self,
         target: str | bytes,
@@ -85,6 +89,11 @@ class Engine:
         /,
         vouched: Vouched | None = None,
         *,
+        response: tuple[
+            int, Mapping[Any, Any] | Iterable[tuple[str | bytes, str | bytes]], bytes | bytearray | memoryview
+        ]
+        | None = None,
+        profile: Mapping[str, Any] | None = None,
         keys: str | bytes | None = None,
         inactive: bool = False,
         unavailable: bool = False,

@@ -5,6 +5,7 @@
 //! guard itself, unless the configuration leaves them to the host; the others by the host's [`Resolver`], if it gave
 //! one.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock, Weak};
@@ -37,6 +38,13 @@ const MIN_SLEEP: Duration = Duration::from_millis(50);
 pub trait Resolver: Send + Sync {
     /// Answers one question.
     fn resolve(&self, question: &Question) -> Answer;
+
+    /// Whether it answers questions of this kind; those it does not wait for [`Guard::lookups`](crate::Guard::lookups).
+    /// Called on any thread, in calls of the engine: it must not block. Default: all.
+    fn takes(&self, question: &Question) -> bool {
+        let _ = question;
+        true
+    }
 }
 
 /// When the engine next wants to fetch something by itself.
@@ -62,6 +70,8 @@ struct Shared {
     host: OnceLock<Arc<dyn Resolver>>,
     queue: Sender<Lookup>,
     waiting: Receiver<Lookup>,
+    /// What nobody here answers, for the host. The engine bounds how many are out.
+    left: Mutex<VecDeque<Lookup>>,
     /// A manual clock moved.
     moved: (Sender<()>, Receiver<()>),
     stopped: Receiver<()>,
@@ -87,6 +97,7 @@ impl Driver {
             host: OnceLock::new(),
             queue,
             waiting,
+            left: Mutex::default(),
             moved: bounded(1),
             stopped,
         });
@@ -114,6 +125,17 @@ impl Driver {
         self.shared.http.read().clone()
     }
 
+    /// Takes up to `max` questions that the host's resolver does not answer; `None` where it has none.
+    pub(crate) fn take_left(&self, max: usize) -> Option<Vec<Lookup>> {
+        self.shared.host.get()?;
+        self.feed();
+        let mut left = self.shared.left.lock();
+        let now = self.shared.clock.fine().mono;
+        left.retain(|lookup| lookup.deadline > now);
+        let count = max.min(left.len());
+        Some(left.drain(..count).collect())
+    }
+
     /// Takes what the engine asks and queues it. Never blocks on the network.
     pub(crate) fn feed(&self) {
         self.shared.feed(|| self.start());
@@ -136,8 +158,8 @@ impl Driver {
         !workers.is_empty()
     }
 
-    /// Ends the workers: what they do over HTTP at once, a host's resolver when it returns. Nothing is answered
-    /// afterwards. May be called often.
+    /// Ends the workers: what they do over HTTP at once, a host's resolver when it returns. What waits, and what is asked
+    /// from now on, is answered [`Answer::Unavailable`]. May be called often.
     pub(crate) fn stop(&self) {
         drop(self.stop.lock().take());
         let current = self.shared.http.read().clone();
@@ -150,6 +172,9 @@ impl Driver {
             if worker.thread().id() != here {
                 let _ = worker.join();
             }
+        }
+        while let Ok(lookup) = self.shared.waiting.try_recv() {
+            self.shared.answer(&lookup, unavailable());
         }
     }
 }
@@ -172,7 +197,9 @@ impl Shared {
             if lookups.is_empty() {
                 return;
             }
-            let runs = start();
+            let (lookups, left): (Vec<_>, _) = lookups.into_iter().partition(|lookup| self.is_ours(&lookup.question));
+            self.leave(left);
+            let runs = !lookups.is_empty() && start();
             for lookup in lookups {
                 if !runs {
                     self.answer(&lookup, unavailable());
@@ -185,6 +212,22 @@ impl Shared {
                     }
                 }
             }
+        }
+    }
+
+    /// Whether it is asked over HTTP here, or of the host's resolver.
+    fn is_ours(&self, question: &Question) -> bool {
+        let by_http = question.url().is_some() && self.http.read().is_some();
+        by_http || self.host.get().is_some_and(|host| host.takes(question))
+    }
+
+    fn leave(&self, lookups: Vec<Lookup>) {
+        if !lookups.is_empty() {
+            let mut left = self.left.lock();
+            let now = self.clock.fine().mono;
+            // Where no host takes them, those that are over must not pile up.
+            left.retain(|lookup| lookup.deadline > now);
+            left.extend(lookups);
         }
     }
 
@@ -226,17 +269,22 @@ impl Shared {
             // It waited too long for a worker; nobody waits for its answer.
             return;
         }
+        if self.is_stopped() {
+            self.answer(lookup, unavailable());
+            return;
+        }
         // Held no longer than for this question, so that a configuration before ends with its last one.
         let http = self.http.read().clone().filter(|_| lookup.question.url().is_some());
         let asked = catch_unwind(AssertUnwindSafe(|| match (http, self.host.get()) {
-            (Some(http), _) => http.fetch(&lookup.question, left, now.wall),
+            (Some(http), _) => {
+                let answer = http.fetch(&lookup.question, left, now.wall);
+                // What was cut off by the end of the workers is no answer of the source's.
+                if self.is_stopped() { unavailable() } else { answer }
+            }
             (None, Some(host)) => host.resolve(&lookup.question),
             (None, None) => unavailable(),
         }));
-        // What was cut off by the end of the guard is no answer.
-        if !self.is_stopped() {
-            self.answer(lookup, asked.unwrap_or_else(|_| unavailable()));
-        }
+        self.answer(lookup, asked.unwrap_or_else(|_| unavailable()));
     }
 
     fn answer(&self, lookup: &Lookup, answer: Answer) {

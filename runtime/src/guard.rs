@@ -160,6 +160,12 @@ impl Guard {
         self.inner.parts.driver.answer_with(resolver)
     }
 
+    /// Stops and joins the workers. Questions that wait for one are answered [`Answer::Unavailable`], and so is what is
+    /// asked later; everything else goes on. Does nothing the second time. Waits for a resolver that runs.
+    pub fn stop_driver(&self) {
+        self.inner.parts.driver.stop();
+    }
+
     /// Has `observer` told of changed permissions of the sockets accepted here.
     pub fn observe(&self, observer: Observer) {
         *self.inner.parts.observer.lock() = Some(observer);
@@ -307,10 +313,13 @@ impl Guard {
         self.inner.parts.clock.fine()
     }
 
-    /// See [`Engine::lookups_for`]. For a host that is its own driver; use it or [`drive_with`](Guard::drive_with). It
+    /// See [`Engine::lookups_for`]. For a host that is its own driver, or answers what its [`Resolver`] does not take. It
     /// gets every question with `lookups.driver = "host"`, else those that the guard does not ask over HTTP itself.
     pub fn lookups(&self, max: usize) -> Vec<Lookup> {
         let parts = &self.inner.parts;
+        if let Some(left) = parts.driver.take_left(max) {
+            return left;
+        }
         let who = if parts.driver.http().is_some() { Answerer::Host } else { Answerer::Anyone };
         parts.engine.lookups_for(who, max, parts.clock.fine())
     }

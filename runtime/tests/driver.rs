@@ -180,3 +180,98 @@ fn workers_start_with_the_first_question_and_end_with_the_guard() {
     drop(guard);
     assert_eq!(Arc::strong_count(&resolver), 1, "the workers are joined, and what they held is gone");
 }
+
+/// Takes only what it knows.
+struct Choosy(Scripted);
+
+impl Resolver for Choosy {
+    fn resolve(&self, question: &Question) -> Answer {
+        self.0.resolve(question)
+    }
+
+    fn takes(&self, question: &Question) -> bool {
+        matches!(question, Question::Introspection { token, .. } if token.expose().starts_with(b"good"))
+    }
+}
+
+fn until_event(guard: &Guard) -> Event {
+    let mut events = Vec::new();
+    while events.is_empty() {
+        guard.poll(0, 1, &mut events).unwrap();
+        thread::sleep(Duration::from_millis(1));
+    }
+    events.swap_remove(0)
+}
+
+#[test]
+fn what_the_resolver_does_not_take_waits_for_the_host() {
+    let guard = Guard::new(config(r#"["authorization"]"#, ""), Clock::system()).unwrap();
+    guard.drive_with(Arc::new(Choosy(Scripted::default())));
+    let mine = ask(&guard, "mine-0123456789").connection;
+    let good = ask(&guard, "good-0123456789").connection;
+    let event = until_event(&guard);
+    assert_eq!((event.connection, event.kind), (good, EventKind::Ready));
+    let lookups = guard.lookups(9);
+    let [lookup] = lookups.as_slice() else { panic!("{lookups:?}") };
+    assert!(guard.lookups(9).is_empty(), "each goes to one");
+    guard.answer(lookup.id, Answer::Inactive).unwrap();
+    while until_event(&guard).connection != mine {}
+}
+
+#[test]
+fn a_question_left_to_the_host_is_not_handed_out_late() {
+    let clock = ManualClock::new(wall_secs() * 1000);
+    let guard = Guard::with_clock(config(r#"["authorization"]"#, ""), clock.clone()).unwrap();
+    guard.drive_with(Arc::new(Choosy(Scripted::default())));
+    let _asked = ask(&guard, "mine-0123456789");
+    clock.advance_ms(2_000);
+    assert!(guard.lookups(9).is_empty());
+}
+
+/// Stops the driver it is asked by, once it is released.
+struct Stopping {
+    scripted: Scripted,
+    guard: Mutex<Option<Guard>>,
+}
+
+impl Resolver for Stopping {
+    fn resolve(&self, question: &Question) -> Answer {
+        let answer = self.scripted.resolve(question);
+        self.guard.lock().unwrap().take().unwrap().stop_driver();
+        answer
+    }
+}
+
+#[test]
+fn a_stopped_driver_refuses_what_waits_and_what_comes() {
+    // Time stands still: nothing here is refused because its deadline came.
+    let clock = ManualClock::new(wall_secs() * 1000);
+    let mut config = config(r#"["authorization"]"#, "");
+    config.lookups.workers = 1;
+    let guard = Guard::with_clock(config, clock).unwrap();
+    let resolver = Arc::new(Stopping { scripted: Scripted::default(), guard: Mutex::new(Some(guard.clone())) });
+    guard.drive_with(Arc::clone(&resolver) as Arc<dyn Resolver>);
+    let asked = ask(&guard, "hang-0-0123456789").connection;
+    while resolver.scripted.asked.load(Ordering::SeqCst) == 0 {
+        thread::sleep(Duration::from_millis(1));
+    }
+    let queued = ask(&guard, "hang-1-0123456789").connection;
+    resolver.scripted.release();
+    let mut events = Vec::new();
+    while events.len() < 2 {
+        guard.poll(0, 16, &mut events).unwrap();
+        thread::sleep(Duration::from_millis(1));
+    }
+    let late = ask(&guard, "good-0123456789").connection;
+    guard.poll(0, 16, &mut events).unwrap();
+    let reason_of = |connection| {
+        let event = events.iter().find(|event| event.connection == connection).unwrap();
+        let EventKind::Refused { refusal, .. } = &event.kind else { panic!("{event:?}") };
+        refusal.reason
+    };
+    assert_eq!(reason_of(asked), Reason::TokenInactive, "the resolver had it, and answered");
+    assert_eq!(reason_of(queued), Reason::SourceUnavailable);
+    assert_eq!(reason_of(late), Reason::SourceUnavailable);
+    assert_eq!(resolver.scripted.asked.load(Ordering::SeqCst), 1);
+    guard.stop_driver();
+}

@@ -46,7 +46,7 @@ int main(void)
         CHECK(sizeof(wsauth_handshake_result) == 296 && offsetof(wsauth_handshake_result, subprotocol) == 40);
         CHECK(sizeof(wsauth_event) == 40 && offsetof(wsauth_event, text) == 24);
         CHECK(sizeof(wsauth_revocation) == 56 && sizeof(wsauth_revoked) == 16);
-        CHECK(sizeof(wsauth_lookup) == 48 && sizeof(wsauth_answer) == 160);
+        CHECK(sizeof(wsauth_lookup) == 64 && sizeof(wsauth_answer) == 176);
     }
     return summary("abi");
 }

@@ -294,6 +294,8 @@ static void ask(void)
     put(lookup.issuer.ptr, lookup.issuer.len);
     putchar(' ');
     put(lookup.about.ptr, lookup.about.len);
+    putchar(' ');
+    put(lookup.url.ptr, lookup.url.len);
 }
 
 static void answer(void)
@@ -304,6 +306,7 @@ static void answer(void)
     uint64_t id = number();
     given.kind = (uint32_t)number();
     given.retry_after_ms = (uint32_t)number();
+    given.status = (uint32_t)number();
     given.document = bytes();
     given.subject = bytes();
     given.expires_at_ms = number();
@@ -315,6 +318,7 @@ static void answer(void)
     given.permission_count = texts(list);
     given.permissions = list;
     given.claims = bytes();
+    given.content_type = bytes();
     put_result(wsauth_lookup_answer(engine, id, &given));
 }
 

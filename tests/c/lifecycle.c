@@ -399,6 +399,50 @@ static void many_events(void)
     wsauth_engine_free(engine);
 }
 
+/* What has a URL, where the server fetches by itself. */
+static void fetched(void)
+{
+    static const char *url = "https://id.example.com/jwks";
+    static const char *toml = "[[issuer]]\nissuer = '" ISSUER "'\naudience = ['live']\nalgorithms = ['EdDSA']\n"
+                              "keys = { jwks_url = 'https://id.example.com/jwks' }\n"
+                              "[handshake]\ncredentials = ['authorization']\ntrusted_proxies = []\nrequire_origin = false\n"
+                              "[messages]\n'ping' = 'public'\n[lookups]\ndriver = 'host'\n";
+    wsauth_engine *engine = make(toml, 1);
+    wsauth_answer answer = WSAUTH_ANSWER_INIT;
+    wsauth_handshake_result out;
+    wsauth_lookup lookup;
+    uint8_t signature[64] = {0};
+    char buffer[1024], credential[1024];
+    static const char *header = "{\"alg\":\"EdDSA\",\"kid\":\"1\"}";
+    static const char *claims = "{\"iss\":\"" ISSUER "\",\"aud\":\"live\",\"sub\":\"ann\",\"exp\":1800000600}";
+    upgrade u;
+    size_t i, len = base64url(raw(header), strlen(header), credential);
+    credential[len++] = '.';
+    len += base64url(raw(claims), strlen(claims), credential + len);
+    credential[len++] = '.';
+    base64url(signature, sizeof signature, credential + len);
+
+    prepare(&u, credential);
+    IS(wsauth_handshake(engine, &u.request, &out), WSAUTH_OK);
+    CHECK(out.progress == WSAUTH_PROGRESS_AUTHENTICATING);
+    IS(wsauth_lookup_next(engine, &lookup, buffer, sizeof buffer, NULL), WSAUTH_OK);
+    CHECK(lookup.kind == WSAUTH_LOOKUP_KEYS && lookup.about.len == 0);
+    CHECK(lookup.issuer.len == sizeof ISSUER - 1 && memcmp(lookup.issuer.ptr, ISSUER, lookup.issuer.len) == 0);
+    CHECK(lookup.url.len == strlen(url) && memcmp(lookup.url.ptr, url, lookup.url.len) == 0);
+    answer.kind = WSAUTH_ANSWER_RESPONSE;
+    answer.status = 503;
+    answer.retry_after_ms = 7000;
+    answer.content_type = view("text/plain");
+    answer.document = view("{\"keys\":[]}");
+    IS(wsauth_lookup_answer(engine, lookup.id, &answer), WSAUTH_OK);
+    IS(wsauth_lookup_answer(engine, lookup.id, &answer), WSAUTH_MISUSE_HANDLE);
+    polled(engine);
+    for (i = 0; i < count && events[i].kind != WSAUTH_EVENT_REFUSED; i++)
+        ;
+    CHECK(i < count && events[i].connection == out.connection && events[i].reason == WSAUTH_SOURCE_UNAVAILABLE);
+    wsauth_engine_free(engine);
+}
+
 int main(void)
 {
     accepted_and_refused();
@@ -407,6 +451,7 @@ int main(void)
     revocations();
     first_message();
     lookups();
+    fetched();
     many_events();
     return summary("lifecycle");
 }

@@ -330,7 +330,7 @@ static void the_rest(void)
     IS(wsauth_lookup_answer(engine, 1, &answer), HANDLE);
     answer.struct_size = 8;
     IS(wsauth_lookup_answer(engine, 1, &answer), MISUSE);
-    for (kind = 0; kind <= 5; kind += 5) {
+    for (kind = 0; kind <= 7; kind += 7) {
         answer = unanswered;
         answer.kind = kind;
         IS(wsauth_lookup_answer(engine, 1, &answer), MISUSE);
@@ -340,6 +340,41 @@ static void the_rest(void)
     answer.document.len = SIZE_MAX;
     IS(wsauth_lookup_answer(engine, 1, &answer), MISUSE);
     answer.document.len = 4;
+    IS(wsauth_lookup_answer(engine, 1, &answer), MISUSE);
+    answer = unanswered;
+    answer.kind = WSAUTH_ANSWER_RESPONSE;
+    for (kind = 0; kind < 5; kind++) {
+        static const uint32_t statuses[] = {0, 99, 1000, 65736, UINT_MAX};
+        answer.status = statuses[kind];
+        IS(wsauth_lookup_answer(engine, 1, &answer), MISUSE);
+    }
+    answer.status = 200;
+    IS(wsauth_lookup_answer(engine, 1, &answer), HANDLE);
+    answer.content_type = view("\xff");
+    IS(wsauth_lookup_answer(engine, 1, &answer), HANDLE);
+    answer.content_type.ptr = NULL;
+    IS(wsauth_lookup_answer(engine, 1, &answer), MISUSE);
+    answer.content_type.ptr = nowhere();
+    answer.content_type.len = SIZE_MAX;
+    IS(wsauth_lookup_answer(engine, 1, &answer), MISUSE);
+    answer.content_type = view("application/json");
+    answer.document.len = 1;
+    IS(wsauth_lookup_answer(engine, 1, &answer), MISUSE);
+    answer.document.ptr = nowhere();
+    answer.document.len = 1024 * 1024 + 1;
+    IS(wsauth_lookup_answer(engine, 1, &answer), MISUSE);
+    answer = unanswered;
+    answer.kind = WSAUTH_ANSWER_PROFILE;
+    IS(wsauth_lookup_answer(engine, 1, &answer), HANDLE);
+    for (kind = 0; kind < 4; kind++) {
+        static const char *members[] = {"[]", "{\"a\":", "null", "{\"a\":\"\xff\"}"};
+        answer.claims = view(members[kind]);
+        IS(wsauth_lookup_answer(engine, 1, &answer), MISUSE);
+    }
+    answer.claims.ptr = NULL;
+    IS(wsauth_lookup_answer(engine, 1, &answer), MISUSE);
+    answer.claims.ptr = nowhere();
+    answer.claims.len = 64 * 1024 + 1;
     IS(wsauth_lookup_answer(engine, 1, &answer), MISUSE);
     answer = unanswered;
     answer.kind = WSAUTH_ANSWER_VOUCHED;

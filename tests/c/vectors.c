@@ -6,6 +6,7 @@
  *   revoke KIND ISSUER NAME BEFORE
  *   request METHOD TARGET PEER, header NAME VALUE ..., handshake
  *   vouch EXPIRES_MS ISSUED SUBJECT SESSION CLIENT TENANT PERMISSION ...
+ *   respond STATUS CONTENT_TYPE BODY
  *   message DATA, refresh TOKEN
  *   end                  prints the ID and the name of the first result that was not WSAUTH_OK, or `accepted` */
 #include "common.h"
@@ -101,6 +102,33 @@ static void vouch(void)
     note(wsauth_lookup_answer(engine, lookup.id, &answer));
 }
 
+/* The engine judges the response; its verdict is an event. */
+static void respond(void)
+{
+    wsauth_answer answer = WSAUTH_ANSWER_INIT;
+    wsauth_lookup lookup;
+    wsauth_event events[8];
+    char buffer[32768];
+    size_t i, count = 0, verdicts = 0;
+    answer.kind = WSAUTH_ANSWER_RESPONSE;
+    answer.status = (uint32_t)strtoul(words[1], NULL, 10);
+    answer.content_type = values[2];
+    answer.document = values[3];
+    note(wsauth_lookup_next(engine, &lookup, buffer, sizeof buffer, NULL));
+    if (lookup.kind != WSAUTH_LOOKUP_INTROSPECTION || lookup.url.len == 0)
+        note(WSAUTH_FAULT_INTERNAL);
+    note(wsauth_lookup_answer(engine, lookup.id, &answer));
+    note(wsauth_poll(engine, 0, events, 8, sizeof *events, &count, NULL));
+    for (i = 0; i < count; i++) {
+        if (events[i].kind == WSAUTH_EVENT_REFUSED)
+            note(events[i].reason);
+        if (events[i].kind == WSAUTH_EVENT_READY || events[i].kind == WSAUTH_EVENT_REFUSED)
+            verdicts++;
+    }
+    if (verdicts != 1)
+        note(WSAUTH_FAULT_INTERNAL);
+}
+
 static int is_verb(const char *verb) { return strcmp(words[0], verb) == 0; }
 
 int main(void)
@@ -114,7 +142,7 @@ int main(void)
         if (word_count == 0)
             continue;
         for (i = 1; i < word_count; i++)
-            if (!(is_verb("begin") || ((is_verb("config") || is_verb("vouch")) && i == 1) || (is_verb("vouch") && i == 2) ||
+            if (!(is_verb("begin") || ((is_verb("config") || is_verb("vouch") || is_verb("respond")) && i == 1) || (is_verb("vouch") && i == 2) ||
                   (is_verb("revoke") && (i == 1 || i == 4))))
                 values[i] = decode(words[i]);
         if (is_verb("begin")) {
@@ -147,6 +175,8 @@ int main(void)
             handshake();
         } else if (is_verb("vouch")) {
             vouch();
+        } else if (is_verb("respond")) {
+            respond();
         } else if (is_verb("message")) {
             note(wsauth_message(engine, connection, WSAUTH_PAYLOAD_TEXT, values[1].ptr, values[1].len, NULL));
         } else if (is_verb("refresh")) {

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 VECTORS = Path(__file__).resolve().parent.parent / "vectors"
-KINDS = ("jwt", "origin", "handshake", "message", "client_ip", "refresh")
+KINDS = ("jwt", "origin", "handshake", "message", "client_ip", "refresh", "introspection", "introspection_jwt")
 SECRET = "a secret of thirty-two bytes...."
 ISSUER = "https://id.example.com"
 AUDIENCE = "wss://live.example.com"
@@ -219,6 +219,41 @@ def refresh(vector: dict) -> list[str]:
         *request(bearer("opaque-0123456789abcdef")),
         f"vouch {principal['exp'] * 1000} {principal.get('iat') or 0} {facts}",
         line("refresh", vector["token"]),
+    ]
+
+
+def introspection(vector: dict) -> list[str]:
+    response = vector["response"]
+    types = [raw(value) for name, value in response["headers"] if name.lower() == "content-type"]
+    content_type = types[0] if len(types) == 1 else b""
+    return asked(vector["config"], response["status"], content_type, base64.b64decode(response["body_b64"]))
+
+
+def introspection_jwt(vector: dict) -> list[str]:
+    return asked(vector["config"], 200, b"application/token-introspection+jwt", vector["token"].encode())
+
+
+def asked(told: dict, status: int, content_type: bytes, body: bytes) -> list[str]:
+    """An opaque token, and the answer of its issuer's endpoint about it."""
+    signed = told.get("jwks") is not None
+    config = verifier(told)
+    made = config["issuer"][0]
+    # What a token must say of its type; an answer has a type of its own.
+    made.pop("typ", None)
+    if not signed:
+        del made["keys"], made["algorithms"]
+    made["opaque"] = True
+    made["introspection"] = {
+        "url": "https://idp.example.com/introspect",
+        "client_id": "ws",
+        "client_secret": {"text": "secret"},
+        "signed": signed,
+    }
+    config["lookups"] = {"driver": "host"}
+    return [
+        configured(config, told["now"] * 1000),
+        *request(bearer("opaque-0123456789abcdef")),
+        f"respond {status} {word(content_type)} {word(body)}",
     ]
 
 

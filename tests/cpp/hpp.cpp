@@ -363,6 +363,18 @@ void lookups(const wsauth::engine &engine) {
     const std::string http = wsauth::http_response(events.back().why, std::chrono::seconds(3));
     EXPECT(http.find("\r\nRetry-After: 3\r\n") != std::string::npos);
     EXPECT(engine.reply(wsauth::lookup(), wsauth::answer::inactive()) == WSAUTH_MISUSE_HANDLE);
+    EXPECT(wsauth::lookup().url().empty() && moved.url().empty());
+    // A response where nobody was asked over HTTP, and members where nobody was asked for them, are no answers.
+    for (const wsauth::answer &strange :
+         {wsauth::answer::response(200, "application/json", "{}"), wsauth::answer::profile("{\"plan\":\"pro\"}")}) {
+        wsauth::admission strayed = ask("sid=eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee");
+        const wsauth::connection stray = strayed.take();
+        EXPECT(engine.reply(engine.next_lookup().value(), strange));
+        EXPECT(has(serve(engine, 1), wsauth::event_kind::refused, "unavailable"));
+        EXPECT(!stray.text(R"({"type":"chat.send"})"));
+    }
+    EXPECT(engine.reply(moved, wsauth::answer::response(99, "", "")) == WSAUTH_MISUSE_ARGUMENT);
+    EXPECT(engine.reply(moved, wsauth::answer::profile("[]")) == WSAUTH_MISUSE_ARGUMENT);
     EXPECT(!doomed.text(R"({"type":"chat.send"})"));
     EXPECT(engine.load_keys(issuer, "{}") == WSAUTH_KEY_UNKNOWN);
 }

@@ -32,6 +32,7 @@ pub(crate) type Fields = Vec<(String, String)>;
 pub(crate) struct Given {
     pub(crate) kind: u32,
     pub(crate) retry_after_ms: u32,
+    pub(crate) status: u32,
     pub(crate) document: Vec<u8>,
     pub(crate) subject: String,
     pub(crate) expires_at_ms: u64,
@@ -42,6 +43,7 @@ pub(crate) struct Given {
     pub(crate) tenant: String,
     pub(crate) permissions: Vec<String>,
     pub(crate) claims: String,
+    pub(crate) content_type: Vec<u8>,
 }
 
 /// One call of the ABI. What is bytes here may be anything; what is a number may be out of range.
@@ -156,9 +158,13 @@ impl Frame {
             Call::Ask => f.op(b'q'),
             Call::Answer { id, given } => {
                 f.op(b'Q').number(*id).number(u64::from(given.kind)).number(u64::from(given.retry_after_ms));
-                f.bytes(&given.document).text(&given.subject).number(given.expires_at_ms).number(given.issued_at_s);
+                f.number(u64::from(given.status))
+                    .bytes(&given.document)
+                    .text(&given.subject)
+                    .number(given.expires_at_ms)
+                    .number(given.issued_at_s);
                 f.text(&given.token_id).text(&given.session_id).text(&given.client_id).text(&given.tenant);
-                f.texts(&given.permissions).text(&given.claims)
+                f.texts(&given.permissions).text(&given.claims).bytes(&given.content_type)
             }
             Call::LoadKeys { issuer, document } => f.op(b'k').text(issuer).bytes(document),
             Call::Clock { wall_ms, mono_ms } => f.op(b'w').number(*wall_ms).number(*mono_ms),

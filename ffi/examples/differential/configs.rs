@@ -18,6 +18,8 @@ struct Shape {
     handshake: &'static str,
     messages: &'static str,
     deliveries: &'static str,
+    /// How opaque tokens are asked about; nothing: the host knows.
+    introspection: &'static str,
     rest: &'static str,
 }
 
@@ -30,6 +32,7 @@ const SHAPES: [Shape; 3] = [
         messages: "'ping' = 'public'\n'chat.send' = ['chat:write', 'chat:admin']\n'room.join' = 'room:{room}:join'\n\
                    'inbox.read' = 'user:{@sub}:read'\n'report' = { permissions = 'chat:write', weight = 5 }\n",
         deliveries: "'chat.message' = 'chat:read'\n'room.event' = 'room:{room}:join'\n'news' = 'public'\n",
+        introspection: "",
         rest: "[limits]\nconnections_per_address = 24\nconnections_per_user = 16\n\
                messages_per_user = { count = 600, per = '1m', burst = 30 }\n",
     },
@@ -41,6 +44,8 @@ const SHAPES: [Shape; 3] = [
         messages: "'ping' = 'public'\n'chat.send' = 'chat:write'\n'room.join' = 'room:{room}:join'\n\
                    'blob' = 'chat:write'\n",
         deliveries: "'chat.message' = 'chat:read'\n'room.event' = ['room:{room}:join', 'chat:admin']\n",
+        introspection: "introspection = { url = 'https://opaque.example.com/ask', client_id = 'ws', \
+                        client_secret = { text = 'a secret' }, cache = '5s', negative_cache = '2s', recheck = '1m' }\n",
         rest: "[limits]\nconnections_per_address = 40\nconnections_per_user = 6\nuser_policy = 'reject'\nstrikes = 20\n\
                messages_per_user = { count = 60, per = '1m', burst = 10 }\n\
                control_per_user = { count = 3, per = '10s', burst = 3 }\n\
@@ -54,7 +59,9 @@ const SHAPES: [Shape; 3] = [
                     cookie_beside = 'ignore'\nrequired_permissions = ['chat:read']\n",
         messages: "'ping' = 'chat:read'\n'chat.send' = 'chat:write'\n'room.join' = 'room:{room}:join'\n",
         deliveries: "'chat.message' = 'chat:read'\n",
-        rest: "[limits]\nconnections_per_address = 30\nconnections_per_user = 10\n\
+        introspection: "",
+        rest: "[profile]\npermissions = ['room:*:join', 'chat:write']\nattributes = ['plan']\noptional = true\ncache = '5s'\n\
+               [limits]\nconnections_per_address = 30\nconnections_per_user = 10\n\
                [brute_force]\nalert_above = 5\nblock_above = 12\nwindow = '10s'\nblock_for = '5s'\n\
                [close]\nprofile = 'graphql-ws'\nmap = { 4006 = 4499 }\n",
     },
@@ -62,7 +69,7 @@ const SHAPES: [Shape; 3] = [
 
 /// One of the good ones.
 pub(crate) fn good(which: usize) -> String {
-    let Shape { leeway, handshake, messages, deliveries, rest } = &SHAPES[which % SHAPES.len()];
+    let Shape { leeway, handshake, messages, deliveries, introspection, rest } = &SHAPES[which % SHAPES.len()];
     let [first, second] = SECRETS.map(|(id, secret)| format!("{{ text = '{secret}', kid = '{id}' }}"));
     let connection = format!("shards = {SHARDS}\nmax_unauthenticated = 40\n");
     let rest = match rest.split_once("[connection]\n") {
@@ -74,8 +81,9 @@ pub(crate) fn good(which: usize) -> String {
          keys = {{ secrets = [{first}, {second}] }}\n\
          [[issuer]]\nissuer = '{REMOTE}'\naudience = ['live']\nalgorithms = ['EdDSA']\n\
          keys = {{ jwks_url = 'https://keys.example.com/jwks' }}\n\
-         [[issuer]]\nissuer = '{OPAQUE}'\naudience = ['live']\nopaque = true\n\
-         [sessions]\n[lookups]\ndriver = 'host'\n\
+         [[issuer]]\nissuer = '{OPAQUE}'\naudience = ['live']\nopaque = true\n{introspection}\
+         [lookups]\ndriver = 'host'\n\
+         [sessions]\n\
          [handshake]\ntrusted_proxies = ['10.0.0.0/8']\ntrust_unix_peers = true\ncookie = {{ holds = 'session' }}\n{handshake}\
          [messages]\n{messages}[deliveries]\n{deliveries}{rest}"
     )

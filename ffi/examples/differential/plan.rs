@@ -343,15 +343,18 @@ impl Plan {
             let id = self.random.below(3) * self.random.below(100_000);
             return Call::Answer {
                 id,
-                given: Box::new(Given { kind: self.random.below(6) as u32, ..Given::default() }),
+                given: Box::new(Given { kind: self.random.below(8) as u32, ..Given::default() }),
             };
         };
         let mut given = Given { retry_after_ms: *self.random.pick(&[0, 700]), ..Given::default() };
         given.kind = match (self.random.below(10), &lookup.question) {
             (0, _) => 4,
-            (1, _) => self.random.below(6) as u32,
+            (1, _) => self.random.below(8) as u32,
             (2, _) => 3,
-            (_, Question::Keys { .. }) => 1,
+            (3..6, Question::Keys { .. }) => 1,
+            (_, Question::Keys { .. } | Question::Discovery { .. }) => 5,
+            (_, Question::Introspection { url: Some(_), .. } | Question::Profile { url: Some(_), .. }) => 5,
+            (_, Question::Profile { .. }) => 6,
             _ => 2,
         };
         let about = match &lookup.question {
@@ -360,7 +363,6 @@ impl Plan {
                 std::str::from_utf8(about.expose()).unwrap_or("")
             }
         };
-        given.document = self.document();
         // `o-s3-x1-…` is the token or session of s3 in x1.
         let mut parts = about.split('-').skip(1);
         given.subject = parts.next().unwrap_or_default().to_owned();
@@ -377,12 +379,52 @@ impl Plan {
         }
         given.permissions = self.permissions();
         given.claims = self.random.pick(&["", "", "{\"plan\":\"pro\"}", "[]", "{"]).to_string();
+        self.respond(&lookup.question, &mut given);
         // A question may be answered twice.
         let id = lookup.id.0;
         if self.random.one_in(10) {
             self.asked.push_back(lookup);
         }
         Call::Answer { id, given: Box::new(given) }
+    }
+
+    /// What an HTTP source would have answered: the facts of `given` as it writes them, or something else.
+    fn respond(&mut self, question: &Question, given: &mut Given) {
+        given.status = match self.random.below(20) {
+            0 => *self.random.pick(&[0, 99, 1_000, 65_736]),
+            1..4 => *self.random.pick(&[302, 400, 401, 404, 429, 500, 503]),
+            _ => 200,
+        };
+        let types: [&[u8]; 5] =
+            [b"", b"text/html", b"application/json; charset=utf-8", b"\xff", b"application/token-introspection+jwt"];
+        given.content_type =
+            if self.random.one_in(6) { self.random.pick(&types).to_vec() } else { b"application/json".to_vec() };
+        let seconds = given.expires_at_ms / 1_000;
+        let body = match question {
+            Question::Keys { .. } => {
+                given.document = self.document();
+                return;
+            }
+            Question::Discovery { .. } => json!({ "issuer": REMOTE, "jwks_uri": "https://keys.example.com/jwks" }),
+            Question::Introspection { .. } => json!({
+                "active": self.random.pick(&[json!(true), json!(true), json!(true), json!(false), json!("true")]),
+                "iss": self.random.pick(&[OPAQUE, OPAQUE, OPAQUE, LOCAL]),
+                "aud": self.random.pick(&["live", "live", "live", "other"]),
+                "sub": given.subject, "exp": seconds, "sid": given.session_id, "iat": given.issued_at_s,
+                "scope": given.permissions.join(" "), "client_id": "c1",
+            }),
+            Question::Session { .. } | Question::Profile { .. } => {
+                json!({ "permissions": given.permissions, "plan": "pro", "more": { "deep": [1] } })
+            }
+        };
+        given.document = body.to_string().into_bytes();
+        if matches!(question, Question::Profile { .. }) && !self.random.one_in(4) {
+            given.claims = body.to_string();
+        }
+        if self.random.one_in(20) {
+            let short = self.random.below(given.document.len() as u64) as usize;
+            given.document.truncate(short);
+        }
     }
 
     fn document(&mut self) -> Vec<u8> {

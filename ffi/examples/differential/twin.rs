@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use wsauth::config::{Config, CredentialSource, NoSecretSource};
 use wsauth::identity::Identity;
-use wsauth::lookup::{Answer, Lookup, LookupId, Question, Vouched};
+use wsauth::lookup::{Answer, HttpResponse, Lookup, LookupId, Question, Vouched};
 use wsauth::request::{Header, Peer};
 use wsauth::secret::EngineSeed;
 use wsauth::time::{MonoTime, Now, WallTime};
@@ -295,17 +295,23 @@ impl Twin {
 
     fn ask(&mut self) -> Said {
         let Some(lookup) = self.engine.lookups(1, self.now).pop() else {
-            return Err((10_004, "0 0 0  ".to_owned()));
+            return Err((10_004, "0 0 0   ".to_owned()));
         };
         let left = lookup.deadline.0.saturating_sub(self.now.mono.0);
-        let (kind, issuer, about) = match &lookup.question {
-            Question::Keys { issuer, url } => (1, &**issuer, url.as_bytes()),
-            Question::Introspection { issuer, token, .. } => (2, &**issuer, token.expose()),
-            Question::Session { id } => (3, "", id.expose()),
-            Question::Discovery { issuer, url } => (4, &**issuer, url.as_bytes()),
-            Question::Profile { issuer, subject, .. } => (5, &**issuer, subject.as_bytes()),
+        let nothing: &[u8] = &[];
+        let (kind, issuer, about, url) = match &lookup.question {
+            Question::Keys { issuer, url } => (1, &**issuer, nothing, &**url),
+            Question::Introspection { issuer, token, url } => {
+                (2, &**issuer, token.expose(), url.as_deref().unwrap_or(""))
+            }
+            Question::Session { id } => (3, "", id.expose(), ""),
+            Question::Discovery { issuer, url } => (4, &**issuer, nothing, &**url),
+            Question::Profile { issuer, subject, url } => {
+                (5, &**issuer, subject.as_bytes(), url.as_deref().unwrap_or(""))
+            }
         };
-        let line = format!("{} {kind} {left} {} {}", lookup.id.0, clean(issuer.as_bytes()), clean(about));
+        let [issuer, about, url] = [issuer.as_bytes(), about, url.as_bytes()].map(clean);
+        let line = format!("{} {kind} {left} {issuer} {about} {url}", lookup.id.0);
         self.seen.push(Seen::Asked(lookup));
         Ok(line)
     }
@@ -373,10 +379,7 @@ fn answer(given: &Given) -> Option<Answer> {
     match given.kind {
         1 => Some(Answer::Keys(given.document.clone())),
         2 => {
-            let claims = match given.claims.as_str() {
-                "" => serde_json::Map::new(),
-                text => serde_json::from_str::<Value>(text).ok()?.as_object()?.clone(),
-            };
+            let claims = members(&given.claims)?;
             let permissions = Some(given.permissions.clone()).filter(|list| list.len() <= 256)?;
             Some(Answer::Vouched(Box::new(Vouched {
                 subject: given.subject.clone(),
@@ -392,7 +395,25 @@ fn answer(given: &Given) -> Option<Answer> {
         }
         3 => Some(Answer::Inactive),
         4 => Some(Answer::Unavailable { retry_after_ms: after(given.retry_after_ms) }),
+        5 => {
+            let status = Some(given.status).filter(|status| *status >= 100 && *status < 1_000)?;
+            let content_type = String::from_utf8_lossy(&given.content_type).into_owned();
+            Some(Answer::Response(Box::new(HttpResponse {
+                status: u16::try_from(status).ok()?,
+                content_type: (!content_type.is_empty()).then_some(content_type),
+                retry_after_ms: after(given.retry_after_ms),
+                body: given.document.clone(),
+            })))
+        }
+        6 => Some(Answer::Profile(Box::new(members(&given.claims)?))),
         _ => None,
+    }
+}
+
+fn members(text: &str) -> Option<serde_json::Map<String, Value>> {
+    match text {
+        "" => Some(serde_json::Map::new()),
+        text => serde_json::from_str::<Value>(text).ok()?.as_object().cloned(),
     }
 }
 
