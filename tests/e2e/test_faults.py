@@ -42,7 +42,7 @@ def behind(proxy: Proxy, provider: Provider, authority: Authority, client: str =
 
 async def require_unavailable(engine: wsauth.Engine, token: str, what: object) -> None:
     refused = await refusal(engine, token)
-    assert (refused.status, refused.reason) == (503, "unavailable"), what
+    assert (refused.status, refused.reason) == (503, "source_unavailable"), what
     assert engine.connections == 0, what
 
 
@@ -129,7 +129,7 @@ def test_live_connections_are_served_while_handshakes_wait_for_a_black_hole(
                     assert await socket.recv() == CHAT
                 served += BATCH
             for refused in await handshakes:
-                assert (refused.status, refused.reason) == (503, "unavailable")
+                assert (refused.status, refused.reason) == (503, "source_unavailable")
             assert served >= MESSAGES
             assert engine.connections == 1
 
@@ -146,7 +146,7 @@ def test_more_questions_than_fit_the_queue_are_refused_and_none_hangs(
     async def main() -> None:
         handshakes = (refusal(engine, f"an-invented-token-{number}") for number in range(64))
         for refused in await asyncio.gather(*handshakes):
-            assert (refused.status, refused.reason) == (503, "unavailable")
+            assert (refused.status, refused.reason) == (503, "source_unavailable")
         assert engine.connections == 0
 
     run(main)
@@ -173,7 +173,7 @@ def test_a_provider_that_went_down_and_came_back_is_used_again(
         proxy.down()
         for _ in range(10):
             refused = await refusal(engine, other)
-            assert (refused.status, refused.reason) == (503, "unavailable")
+            assert (refused.status, refused.reason) == (503, "source_unavailable")
             assert int(dict(refused.headers)["Retry-After"]) >= 1
         asked = proxy.requests
         proxy.up()
@@ -250,7 +250,7 @@ def test_no_other_answer_is_taken_for_one(mock: Mock, status: int, fields: dict[
 
     async def main() -> None:
         refused = await refusal(engine, "opaque-token")
-        assert (refused.status, refused.reason) == (503, "unavailable")
+        assert (refused.status, refused.reason) == (503, "source_unavailable")
         if "Retry-After" in fields:
             assert dict(refused.headers)["Retry-After"] == fields["Retry-After"]
         # The same without a fault, so that it is the answer that was refused.

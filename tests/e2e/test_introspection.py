@@ -63,7 +63,7 @@ def test_answers_that_must_be_signed_and_are_not_vouch_for_nothing(provider: Pro
 
     async def main() -> None:
         refused = await refusal(engine, token)
-        assert (refused.status, refused.reason) == (503, "unavailable")
+        assert (refused.status, refused.reason) == (503, "source_unavailable")
 
     run(main)
 
@@ -98,7 +98,7 @@ def test_our_own_bad_credentials_raise_an_alarm_and_blame_nobody(provider: Provi
 
     async def main() -> None:
         refused = await refusal(engine, token)
-        assert (refused.status, refused.reason) == (503, "unavailable")
+        assert (refused.status, refused.reason) == (503, "source_unavailable")
 
     run(main)
     lines = [json.dumps(event) for event in engine.audit()]

@@ -134,7 +134,7 @@ def test_a_discovery_document_of_somebody_else_vouches_for_nobody(mocks: Callabl
     async def main() -> None:
         for token in tokens:
             refused = await refusal(engine, token)
-            assert (refused.status, refused.reason) == (503, "unavailable")
+            assert (refused.status, refused.reason) == (503, "source_unavailable")
 
     run(main)
     assert "GET /jwks" not in other.counts()
@@ -165,7 +165,7 @@ def test_no_certificate_but_a_good_one_is_trusted(
                     assert front.requests == 1
                 else:
                     refused = await refusal(engine, token)
-                    assert (refused.status, refused.reason) == (503, "unavailable"), name
+                    assert (refused.status, refused.reason) == (503, "source_unavailable"), name
                     assert front.requests == 0, name
 
     run(main)
