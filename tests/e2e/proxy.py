@@ -50,6 +50,7 @@ class Proxy:
 
     def __post_init__(self) -> None:
         self._changed = threading.Condition()
+        self._stopping = threading.Event()
         self._listener: socket.socket | None = None
         self._open: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
@@ -66,6 +67,7 @@ class Proxy:
         listener = socket.create_server(("127.0.0.1", self.port), backlog=1024)
         self.port = listener.getsockname()[1]
         self._listener = listener
+        self._stopping.clear()
         self._start(self._accept, listener)
 
     def down(self) -> None:
@@ -75,6 +77,7 @@ class Proxy:
             self._listener.shutdown(socket.SHUT_RDWR)
             self._listener.close()
             self._listener = None
+        self._stopping.set()
         self.cut()
         for thread in self._threads:
             thread.join()
@@ -138,7 +141,7 @@ class Proxy:
     def _answer(self, client: socket.socket, request: bytes, fault: Fault) -> None:
         response = self._ask(request)
         if fault.delay:
-            time.sleep(fault.delay)
+            self._stopping.wait(fault.delay)
         body = response.index(b"\r\n\r\n") + 4
         sent = bytearray(response)
         if fault.garble_body_at is not None:

@@ -129,7 +129,7 @@ def test_live_connections_are_served_while_handshakes_wait_for_a_black_hole(
                     assert await socket.recv() == CHAT
                 served += BATCH
             for refused in await handshakes:
-                assert (refused.status, refused.reason) == (503, "source_unavailable")
+                assert (refused.status, refused.public) == (503, "unavailable")
             assert served >= MESSAGES
             assert engine.connections == 1
 
@@ -146,7 +146,7 @@ def test_more_questions_than_fit_the_queue_are_refused_and_none_hangs(
     async def main() -> None:
         handshakes = (refusal(engine, f"an-invented-token-{number}") for number in range(64))
         for refused in await asyncio.gather(*handshakes):
-            assert (refused.status, refused.reason) == (503, "source_unavailable")
+            assert (refused.status, refused.public) == (503, "unavailable")
         assert engine.connections == 0
 
     run(main)
@@ -242,7 +242,7 @@ def test_no_other_answer_is_taken_for_one(mock: Mock, status: int, fields: dict[
         "introspection": {
             "url": f"{mock.issuer}/introspect",
             "client_id": "live",
-            "client_secret": {"text": "a secret"},
+            "client_secret": {"text": "secret-of-the-mock"},
         },
     }
     engine = wsauth.Engine(config(issuer, lookups=PATIENT))

@@ -90,12 +90,14 @@ def gunicorn(provider: Provider, authority: Authority, folder: Path) -> Iterator
         command += ["--bind", f"fd://{listener.fileno()}", "--config", "python:prefork_app", "--timeout", "60"]
         command += ["--log-level", "warning", "prefork_app:app"]
         process = subprocess.Popen(command, cwd=HERE, env=environment, pass_fds=[listener.fileno()])
-        try:
-            yield Gunicorn(process, listener.getsockname()[1], report)
-        finally:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
+        port = listener.getsockname()[1]
+    # Nobody but gunicorn has the listener now: when it dies, connections fail.
+    try:
+        yield Gunicorn(process, port, report)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
 
 
 def test_all_workers_of_a_preloaded_engine_serve_and_none_takes_the_answer_of_another(

@@ -23,7 +23,8 @@ import { Counts, listen, serve } from './control.mjs';
 const AUDIENCE = 'wss://live.example.com';
 const RESOURCES = 'https://live.example.com';
 const SCOPE = 'chat:write listing:42:read';
-const SECRET = 'a secret of the tests, and of nobody else';
+// Of characters that basic authentication must encode (RFC 6749 section 2.3.1).
+const SECRET = 'secret:of+the%20tests&of=nobody/else';
 
 const RESOURCE_SERVERS = {
   [`${RESOURCES}/jwt/RS256`]: signed('RS256'),
