@@ -111,7 +111,7 @@ function makeProvider(issuer, keys) {
       await grant.save();
       return grant;
     },
-    ttl: { AccessToken: 3600, ClientCredentials: 3600, Session: 3600, Interaction: 600, Grant: 3600 },
+    ttl: { AccessToken: 3600, ClientCredentials: 3600, IdToken: 3600, Session: 3600, Interaction: 600, Grant: 3600 },
   });
 }
 
