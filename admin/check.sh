@@ -29,9 +29,10 @@ else
 fi
 admin/python.sh
 step "ruff"
-.venv/bin/ruff check -q python examples admin
-.venv/bin/ruff format -q --check python examples admin
+.venv/bin/ruff check -q python examples admin tests/e2e
+.venv/bin/ruff format -q --check python examples admin tests/e2e
 step "mypy --strict"
 .venv/bin/mypy --strict -p wsauth
 .venv/bin/mypy --strict examples/demo/story.py examples/python-websockets/server.py admin/test.py
+(cd tests/e2e && ../../.venv/bin/mypy --strict .)
 echo "[check] all good"

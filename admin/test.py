@@ -77,6 +77,7 @@ def main() -> int:
         run("loom: the connection record", ["admin/loom.sh"]),
         run("Python: build", ["admin/python.sh"]),
         run("Python: tests", [python, "-m", "pytest", "-p", "no:cacheprovider", "python/tests"]),
+        run("end to end: real providers", [python, "-m", "pytest", "-p", "no:cacheprovider", "-q", "tests/e2e"]),
         run("Python: stubs", [python, "-m", "mypy.stubtest", "wsauth"]),
         run("C: Debian's packages", ["admin/packages.sh"]),
         run("C: the ABI, misuse, threads, fork, vectors", ["admin/ctest.sh"]),
