@@ -126,8 +126,7 @@ impl Guard {
         let engine = Engine::new(config, &seed(&clock)?, Box::new(move |shard| waker.wake(shard)))?;
         let engine = Arc::new(engine);
         clock.tell_of_change(&wake);
-        // The engine names no time of its own yet: what is due is asked with the next handshake or poll.
-        let timer = Box::new(|_: &Engine| None);
+        let timer = Box::new(Engine::next_fetch);
         let driver = Driver::new(Arc::clone(&engine), clock.clone(), http(&kept)?, timer, &kept.lookups);
         let parts = Parts { driver, engine, clock, wake, config: Mutex::new(kept), observer: Mutex::new(None) };
         Ok(Guard { inner: Arc::new(Inner { pump: Mutex::new(None), parts: Arc::new(parts) }) })

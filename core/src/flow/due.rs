@@ -60,6 +60,10 @@ pub(crate) fn due_reason(cold: &Cold, state: State, activity: MonoTime, rules: &
         State::Admitting | State::Authenticating if now.mono >= cold.authenticate_by => {
             Some(Reason::AuthenticationUnavailable)
         }
+        // Its question is over and its answer would be too late: there is nothing to wait for.
+        State::Authenticating if cold.credential.as_ref().is_some_and(|asked| now.mono >= asked.until) => {
+            Some(Reason::SourceUnavailable)
+        }
         State::AwaitingAuth if now.mono >= cold.authenticate_by => Some(Reason::AuthenticationTimeout),
         _ => None,
     }
@@ -95,7 +99,11 @@ pub(crate) fn next_deadline(cold: &Cold, state: State, activity: MonoTime, rules
             let end = cold.opened.plus(life.max_age_ms).min(activity.plus(life.idle_ms));
             cold.timetable.expiry.min(refresh).min(answer).min(end)
         }
-        State::Admitting | State::Authenticating | State::AwaitingAuth => cold.authenticate_by,
+        State::Authenticating => {
+            let asked = cold.credential.as_ref().map_or(MonoTime::NEVER, |credential| credential.until);
+            cold.authenticate_by.min(asked)
+        }
+        State::Admitting | State::AwaitingAuth => cold.authenticate_by,
         State::Closing => cold.terminal.map_or(MonoTime::NEVER, |terminal| terminal.decided.plus(close::LEAK_MS)),
         State::Free => return MonoTime::NEVER,
     };
