@@ -236,6 +236,8 @@ pub unsafe extern "C" fn wsauth_engine_wake_descriptor(
         let life = unsafe { life(engine) }?;
         let shard = life.require_shard(shard)?;
         let fd = life.guard.wake().fd(shard).map_err(|_| Reason::FaultInternal)?;
+        // Whoever watches it serves: keys are fetched before the first client comes.
+        life.guard.prefetch();
         out.write(fd.as_raw_fd());
         Ok(())
     })

@@ -198,6 +198,12 @@ impl PyEngine {
         Ok(events.into_iter().map(PyEvent::from).collect())
     }
 
+    /// Has what is due fetched now, before the first client needs it: key sets, on the workers. Call it in the process
+    /// that will serve, after a fork.
+    fn prefetch(&self) -> PyResult<()> {
+        self.ask(wsauth_runtime::Guard::prefetch)
+    }
+
     /// A descriptor that is readable when there is something to poll. Only wait on it: do not read or close it.
     #[pyo3(signature = (shard=0))]
     fn fileno(&self, shard: u8) -> PyResult<i32> {

@@ -165,6 +165,12 @@ impl Guard {
         self.inner.parts.driver.stop();
     }
 
+    /// Has what is due fetched now, before the first client needs it: key sets, on the workers. Call it in the process
+    /// that will serve, after a fork; watching the [`wake`](Guard::wake) descriptor or polling does the same later.
+    pub fn prefetch(&self) {
+        self.inner.parts.driver.feed();
+    }
+
     /// Has `observer` told of changed permissions of the sockets accepted here.
     pub fn observe(&self, observer: Observer) {
         *self.inner.parts.observer.lock() = Some(observer);

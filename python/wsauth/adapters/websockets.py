@@ -455,6 +455,7 @@ def serve(
             # Accepted only to be closed, or ended before it began: the handler never hears of it.
             await connection.wait_closed()
 
+    guard.engine.prefetch()
     return _serve(guarded, host, port, **mine, **options)
 
 

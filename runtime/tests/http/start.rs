@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde_json::json;
 use wsauth_runtime::{Clock, Guard, StartError};
 
-use crate::script::{ISSUER, Script, config, in_time, response};
+use crate::script::{ISSUER, Script, config, eventually, in_time, response};
 use crate::workers::{threads, wait_a_moment};
 
 /// A key set with one RSA key (RFC 7517 appendix A.1).
@@ -33,6 +33,15 @@ fn required_keys_are_there_when_the_guard_is_and_no_thread_was_started() {
     // A child process does not wait for what its parent had at the start.
     drop(script);
     assert!(guard.fresh().is_ok());
+}
+
+#[test]
+fn keys_are_fetched_before_anybody_comes() {
+    let script = Script::saying(response(200, "Content-Type: application/json\r\n", &key_set()));
+    let guard = Guard::new(config(&script.url()), Clock::system()).unwrap();
+    assert_eq!(threads("wsauth-lookup").len(), 0, "a guard that is made may be forked still");
+    guard.prefetch();
+    eventually("the key set is fetched", || !script.requests().is_empty());
 }
 
 #[test]
@@ -81,4 +90,26 @@ fn making_a_guard_connects_nowhere_and_starts_nothing() {
     guard.reload(config(&script.url())).unwrap();
     let _fresh = guard.fresh().unwrap();
     assert_eq!((script.connections(), threads("wsauth").len()), (0, 0));
+}
+
+#[test]
+fn required_keys_may_be_where_a_discovery_document_says() {
+    let own: std::sync::Arc<std::sync::OnceLock<String>> = std::sync::Arc::default();
+    let url = std::sync::Arc::clone(&own);
+    let script = Script::answering(move |request| {
+        let body = if request.starts_with("GET /jwks ") {
+            key_set()
+        } else {
+            json!({"issuer": ISSUER, "jwks_uri": format!("{}/jwks", url.get().unwrap())}).to_string().into_bytes()
+        };
+        Some(response(200, "Content-Type: application/json\r\n", &body))
+    });
+    own.set(script.url()).unwrap();
+    let mut config = requiring(&script.url());
+    let wsauth::config::KeysConfig::Remote(keys) = &mut config.issuers[0].keys else { panic!("not fetched") };
+    (keys.url, keys.discovery) = (format!("{}/.well-known/openid-configuration", script.url()), true);
+    let guard = Guard::new(config, Clock::system()).unwrap();
+    assert_eq!(script.requests().len(), 2);
+    assert_eq!(threads("wsauth-lookup").len(), 0);
+    drop(guard);
 }
