@@ -307,11 +307,12 @@ mod tests {
         (config.lookups.total_ms, config.lookups.connect_ms) = (3_600_000, 3_600_000);
         let http = Arc::new(HttpResolver::from_config(&config).unwrap());
         let (asking, asked) = (Arc::clone(&http), url.clone());
-        let waiting = std::thread::spawn(move || ask(&asking, &asked));
+        let (tell, told) = mpsc::channel();
+        std::thread::spawn(move || tell.send(ask(&asking, &asked)));
         let (mut stream, _) = hole.accept().unwrap();
         assert!(stream.read(&mut [0; 16]).unwrap() > 0, "the question is under way");
         http.shut_down();
-        assert!(!waiting.join().unwrap());
+        assert!(!told.recv_timeout(Duration::from_secs(20)).unwrap());
         http.shut_down();
         assert!(!ask(&http, &url));
     }
