@@ -30,14 +30,16 @@ pub(crate) fn require_introspection(place: &Place, issuer: &IssuerConfig) -> Res
         let what = "needs public keys of the issuer to verify its answers with";
         return Err(Problem::new(place.key("signed"), what));
     }
-    let (key, secret) = match &introspection.client {
+    match &introspection.client {
         ClientAuthentication::Basic { id, secret } | ClientAuthentication::Post { id, secret } => {
             require_name(place.key("client_id"), id, 1024)?;
-            ("client_secret", secret)
+            // RFC 6749 appendix A.2; it travels encoded.
+            let fits = is_printable(secret.expose(), |byte| byte.is_ascii_graphic() || *byte == b' ');
+            let what = "is not 1 to 4,096 bytes of printable ASCII";
+            if fits { Ok(()) } else { Err(Problem::new(place.key("client_secret"), what)) }
         }
-        ClientAuthentication::Bearer { token } => ("bearer", token),
-    };
-    require_printable(place.key(key), secret.expose())
+        ClientAuthentication::Bearer { token } => require_bearer(place.key("bearer"), token.expose()),
+    }
 }
 
 pub(crate) fn require_sources(config: &Config) -> Result<(), Problem> {
@@ -79,7 +81,7 @@ fn require_profile(place: &Place, profile: &ProfileConfig, issuers: &[IssuerConf
         if profile.url.is_none() {
             return Err(Problem::new(place.key("bearer"), "belongs beside `url`"));
         }
-        require_printable(place.key("bearer"), bearer.expose())?;
+        require_bearer(place.key("bearer"), bearer.expose())?;
     }
     require_name(place.key("permissions_member"), &profile.permissions_member, 128)?;
     require_names(place, "permissions", &profile.permissions, 1024)?;
@@ -101,8 +103,15 @@ fn require_profile(place: &Place, profile: &ProfileConfig, issuers: &[IssuerConf
     Ok(())
 }
 
-/// It travels in a header field: printable ASCII, neither empty nor longer than 4 KiB.
-fn require_printable(place: Place, secret: &[u8]) -> Result<(), Problem> {
-    let fits = (1..=4096).contains(&secret.len()) && secret.iter().all(u8::is_ascii_graphic);
-    if fits { Ok(()) } else { Err(Problem::new(place, "is not 1 to 4,096 bytes of printable ASCII without spaces")) }
+fn is_printable(secret: &[u8], allowed: impl Fn(&u8) -> bool) -> bool {
+    (1..=4096).contains(&secret.len()) && secret.iter().all(allowed)
+}
+
+/// It travels in a header field as it is.
+fn require_bearer(place: Place, token: &[u8]) -> Result<(), Problem> {
+    if is_printable(token, u8::is_ascii_graphic) {
+        Ok(())
+    } else {
+        Err(Problem::new(place, "is not 1 to 4,096 bytes of printable ASCII without spaces"))
+    }
 }

@@ -37,8 +37,8 @@ fn mistakes_in_introspection() {
         ),
         (
             "{ env = \"WS_SECRET\" }",
-            "{ text = \"a b\" }",
-            "line 7: issuer[0].introspection.client_secret: is not 1 to 4,096 bytes of printable ASCII without spaces",
+            "{ text = \"a\\tb\" }",
+            "line 7: issuer[0].introspection.client_secret: is not 1 to 4,096 bytes of printable ASCII",
         ),
         (
             "client_id = \"ws\"",
