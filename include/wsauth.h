@@ -44,7 +44,8 @@
  *   connection.shards = n, connections opened on a shard are reported by that shard's wsauth_poll and descriptor.
  *   The library calls nothing of yours, installs no handler but one for fork, and touches no signal. It starts threads only
  *   to fetch what the configuration gives a URL (see ASKING), at the first question, with all signals blocked;
- *   wsauth_engine_free stops and joins them.
+ *   wsauth_engine_free stops and joins them. Key sets are asked for at the first wsauth_engine_wake_descriptor, wsauth_poll
+ *   of shard 0 or wsauth_handshake, whichever comes first.
  *   No exception and no longjmp may pass through it; none can, since it does not call you.
  *
  * WHAT IT COSTS
@@ -714,15 +715,16 @@ wsauth_result wsauth_engine_reload(const struct wsauth_engine *engine,
 
 /* The descriptor that becomes readable when a shard has events, questions or an earlier deadline. Put it into poll,
  * epoll or an event loop, level-triggered; never read, write or close it: wsauth_poll makes it unreadable. Ask again
- * after a fork.
+ * after a fork. Whoever asks serves: key sets that have a URL are fetched from now on, before the first client needs
+ * them, by the library's workers. Take it in the process that serves, after the last fork.
  *
  * @param engine      The engine.
  * @param shard       The shard; 0 where there is one.
  * @param descriptor  Receives it, or -1.
  * @return WSAUTH_OK, misuse, or WSAUTH_FAULT_INTERNAL when the process is out of descriptors.
  * Ownership: the engine's.
- * Threads: any.
- * Cost: one system call the first time.
+ * Threads: any. May start the workers.
+ * Cost: one system call the first time; does not wait for a network.
  * Since: 0.1.0 */
 WSAUTH_MUST_CHECK
 wsauth_result wsauth_engine_wake_descriptor(const struct wsauth_engine *engine,

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use serde_json::json;
-use shared::world::{World, key_set, metric, names, remote_issuer, token_of_fetched};
+use shared::world::{World, issuer_of_keys, key_set, metric, names, remote_issuer, token_of_fetched, token_of_key};
 use shared::{ISSUER, Request, config};
 use wsauth::time::Now;
 use wsauth::{ConnectionId, Engine, Payload, Revocation};
@@ -329,4 +329,70 @@ fn a_revocation_wins_over_any_number_of_handshakes_with_a_kept_token() {
     }
     let count = |result: &str| metric(&world.engine, &format!("wsauth_cache_total{{result=\"{result}\"}}"));
     assert!(count("hit") > 10 * count("miss"), "most were found");
+}
+
+/// X60: one of two configurations at a time, and never a half of each. Key and origin change together, and the places
+/// of the message types with them.
+#[test]
+fn no_decision_mixes_two_configurations() {
+    let of = |place: usize| {
+        let name = ["a", "b"][place];
+        let mut deliveries = json!({ "heard": "have", "unheard": "lack" });
+        if place == 1 {
+            deliveries["another"] = json!("lack");
+        }
+        config(json!({
+            "issuer": issuer_of_keys(&[name]),
+            "handshake": { "credentials": ["authorization"], "trusted_proxies": [],
+                "origins": [format!("https://{name}.example.com")] },
+            "deliveries": deliveries,
+            "limits": { "connections_per_address": 100_000, "connections_per_user": 100_000 },
+        }))
+    };
+    let world = World::of(&of(0));
+    let token = |name: &str| token_of_key(name, &world.claims("ann", 600, json!({ "scope": "have" })));
+    let tokens = [token("a"), token("b")];
+    let enter = |origin: usize, key: usize| {
+        let origin = ["https://a.example.com", "https://b.example.com"][origin];
+        let request = Request::new().with("Origin", origin).bearer(&tokens[key]);
+        request.send(&world.engine, world.now).ok().map(|admitted| admitted.connection)
+    };
+    let live = enter(0, 0).unwrap();
+    let may_hear = |what| world.engine.authorize_delivery(live, what, &[], world.now).is_ok();
+    let (done, heard) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let entered = [AtomicUsize::new(0), AtomicUsize::new(0)];
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::SeqCst) {
+                assert!(may_hear("heard"), "permitted by both");
+                assert!(!may_hear("unheard") && !may_hear("another"), "by neither");
+                heard.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        for (place, entered) in entered.iter().enumerate() {
+            let (done, enter, world) = (&done, &enter, &world);
+            scope.spawn(move || {
+                while !done.load(Ordering::SeqCst) {
+                    assert_eq!(enter(place, 1 - place), None, "the key of one and the origin of the other");
+                    if let Some(id) = enter(place, place) {
+                        world.engine.closed(id, world.now);
+                        entered.fetch_add(1, Ordering::SeqCst);
+                    }
+                }
+            });
+        }
+        let enough = || {
+            let entered = entered.iter().map(|count| count.load(Ordering::SeqCst)).min().unwrap();
+            entered > 100 && heard.load(Ordering::SeqCst) > 1_000
+        };
+        for turn in 0..20_000 {
+            world.reload(&of(turn % 2)).unwrap();
+            assert!(world.reload(&config(json!({ "messages": { "auth": "public" } }))).is_err(), "the old one stays");
+            if turn > 500 && enough() {
+                break;
+            }
+        }
+        done.store(true, Ordering::SeqCst);
+        assert!(enough(), "the readers read");
+    });
 }

@@ -207,15 +207,16 @@ pub unsafe extern "C" fn wsauth_engine_reload(
 
 /// The descriptor that becomes readable when a shard has events, questions or an earlier deadline. Put it into poll,
 /// epoll or an event loop, level-triggered; never read, write or close it: wsauth_poll makes it unreadable. Ask again
-/// after a fork.
+/// after a fork. Whoever asks serves: key sets that have a URL are fetched from now on, before the first client needs
+/// them, by the library's workers. Take it in the process that serves, after the last fork.
 ///
 /// @param engine      The engine.
 /// @param shard       The shard; 0 where there is one.
 /// @param descriptor  Receives it, or -1.
 /// @return WSAUTH_OK, misuse, or WSAUTH_FAULT_INTERNAL when the process is out of descriptors.
 /// Ownership: the engine's.
-/// Threads: any.
-/// Cost: one system call the first time.
+/// Threads: any. May start the workers.
+/// Cost: one system call the first time; does not wait for a network.
 /// Since: 0.1.0
 ///
 /// # Safety

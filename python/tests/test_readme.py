@@ -17,7 +17,7 @@ README = Path(__file__).resolve().parents[2] / "README.md"
 
 def test_the_readme_runs_and_prints_what_it_says(tmp_path: Path) -> None:
     text = README.read_text()
-    (toml,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    toml, _ = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
     server, client, _ = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     printed = re.search(r"It prints\n\n```text\n(.*?)```", text, re.DOTALL)
     assert printed is not None
@@ -40,6 +40,17 @@ def test_the_readme_runs_and_prints_what_it_says(tmp_path: Path) -> None:
     # Only the times differ from run to run.
     blank = re.compile(r"\d{10}")
     assert blank.sub("T", output) == blank.sub("T", printed[1])
+
+
+def test_the_sources_of_the_readme_are_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, toml = re.findall(r"```toml\n(.*?)```", README.read_text(), re.DOTALL)
+    page = (README.parent / "docs" / "sources.md").read_text()
+    assert toml in page, "and stand in docs/sources.md as well"
+    monkeypatch.setenv("INTROSPECTION_SECRET", "client-secret")
+    rest = '[handshake]\ncredentials = ["authorization"]\norigins = ["https://app.example.com"]\ntrusted_proxies = []\n'
+    with wsauth.Engine.from_toml(toml + rest) as engine, pytest.raises(wsauth.Refused) as refused:
+        engine.handshake("/", [*UPGRADE, ("Origin", "https://app.example.com")], "192.0.2.1")
+    assert refused.value.reason == "credential_missing"
 
 
 SESSIONS = """

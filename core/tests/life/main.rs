@@ -10,7 +10,9 @@
 mod shared;
 
 mod admission;
+mod apart;
 mod clock;
+mod degraded;
 mod delivery;
 mod ending;
 mod introspection;
