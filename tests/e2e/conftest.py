@@ -163,6 +163,15 @@ async def until(condition: Callable[[], bool]) -> None:
         await asyncio.sleep(0.02)
 
 
+async def keys_are_there(engine: wsauth.Engine) -> None:
+    """Waits until every key set was fetched: signed answers cannot be verified before."""
+    engine.prefetch()
+    fetched = "wsauth_key_set_fetched_timestamp_seconds{"
+    await until(
+        lambda: all(not line.endswith(" 0") for line in engine.metrics().splitlines() if line.startswith(fetched))
+    )
+
+
 def run(main: Callable[[], Awaitable[None]]) -> None:
     async def bounded() -> None:
         async with asyncio.timeout(LONGEST):

@@ -2,15 +2,15 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 import wsauth
 from authority import Authority
-from conftest import CHAT, admit, closed, config, headers, opaque, refusal, run, site
-from peers import Provider
+from conftest import CHAT, admit, closed, config, headers, keys_are_there, opaque, refusal, run, site
+from peers import Mock, Provider
 from proxy import Proxy
 
 HANDSHAKES = 10_000
@@ -56,13 +56,29 @@ def test_an_opaque_token_lives_until_it_is_revoked_at_the_provider(
     run(main)
 
 
-def test_answers_that_must_be_signed_and_are_not_vouch_for_nothing(provider: Provider, authority: Authority) -> None:
-    # This client of the provider is not registered for signed answers.
-    engine = wsauth.Engine(config(opaque(provider, authority, "live", signed=True)))
-    token = provider.log_in("ann", "opaque")
+def test_answers_that_must_be_signed_and_are_not_vouch_for_nothing(mocks: Callable[..., Mock]) -> None:
+    mock = mocks("RS256")
+    mock.script("/introspect", 200, {"Content-Type": "application/json"}, '{"active":true,"sub":"ann"}')
+    issuer: dict[str, Any] = {
+        "issuer": mock.issuer,
+        "audience": ["wss://live.example.com"],
+        "algorithms": ["RS256"],
+        "keys": {"jwks_url": f"{mock.issuer}/jwks"},
+        "opaque": True,
+        "introspection": {
+            "url": f"{mock.issuer}/introspect",
+            "client_id": "live",
+            "client_secret": {"text": "secret-of-the-mock"},
+        },
+    }
 
     async def main() -> None:
-        refused = await refusal(engine, token)
+        engine = wsauth.Engine(config(issuer))
+        (await admit(engine, "opaque-token")).closed()
+        issuer["introspection"]["signed"] = True
+        engine = wsauth.Engine(config(issuer))
+        await keys_are_there(engine)
+        refused = await refusal(engine, "opaque-token")
         assert (refused.status, refused.reason) == (503, "source_unavailable")
 
     run(main)

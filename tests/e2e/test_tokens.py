@@ -172,11 +172,12 @@ def test_no_certificate_but_a_good_one_is_trusted(
 
 
 def test_waiting_in_a_thread_that_runs_a_loop_is_misuse(provider: Provider, authority: Authority) -> None:
-    engine = wsauth.Engine(config(opaque(provider, authority)))
     for kind in ("opaque", "jwt/RS256"):
+        # One that knows no keys yet.
+        engine = wsauth.Engine(config(opaque(provider, authority)))
         token = provider.log_in("ann", kind)
 
-        async def main(token: str = token) -> None:
+        async def main(engine: wsauth.Engine = engine, token: str = token) -> None:
             with pytest.raises(wsauth.MisuseError) as misuse:
                 engine.handshake("/live", headers(token), PEER)
             assert misuse.value.reason == "misuse_blocking"
