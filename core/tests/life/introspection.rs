@@ -560,3 +560,31 @@ fn a_verified_token_that_is_found_again_is_judged_like_the_first_time() {
     let id = world.connect(&third).unwrap();
     assert!(!world.may_say(id, "ping"), "its key is asked for");
 }
+
+#[test]
+fn what_a_strange_token_provokes_does_not_have_the_source_left_alone_and_what_is_its_own_fault_does() {
+    for (status, left_alone) in [(400, false), (404, false), (500, true), (503, true), (429, true)] {
+        let mut world = world();
+        for n in 0..5 {
+            let id = Request::new().bearer(TOKEN).send(&world.engine, world.now).unwrap().connection;
+            let asked = world.asked();
+            assert_eq!(asked.len(), 1, "{status}: question {n}");
+            let answer = http(status, &json!({ "error": "invalid_request" }));
+            world.engine.answer(asked[0].id, answer, world.now).unwrap();
+            assert_eq!(world.end(id), Some((Reason::SourceUnavailable, 4012)), "{status}");
+            assert!(world.close(id));
+        }
+        let next = Request::new().bearer(TOKEN).send(&world.engine, world.now);
+        assert_eq!(next.is_err(), left_alone, "{status}");
+    }
+}
+
+#[test]
+fn a_question_that_nobody_answers_refuses_at_its_own_end() {
+    let mut world = world();
+    let id = Request::new().bearer(TOKEN).send(&world.engine, world.now).unwrap().connection;
+    world.run_ms(1_999);
+    assert_eq!(world.end(id), None);
+    world.run_ms(1);
+    assert_eq!(world.end(id), Some((Reason::SourceUnavailable, 4012)), "not three seconds later");
+}
