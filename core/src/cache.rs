@@ -101,6 +101,11 @@ impl Verdicts {
         }
     }
 
+    /// Forgets a verdict that its source has taken back.
+    pub(crate) fn forget(&self, key: Fingerprint) {
+        self.cache.remove(&key);
+    }
+
     /// The identity that a token proves: the one found before, or what `verify` finds. Of several callers with one
     /// token one verifies; when that comes to nothing, the next one does it itself. Nobody waits longer than
     /// a tenth of a second.

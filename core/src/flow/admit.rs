@@ -7,18 +7,20 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::config::UserLimitPolicy;
-use crate::connection::{Cold, ConnectionId, Grant, Guard, RefreshState, State, Timetable};
+use crate::connection::{Cold, ConnectionId, Grant, Guard, PendingCredential, RefreshState, State, Timetable};
 use crate::decision::{Reason, Refusal};
 use crate::engine::Engine;
 use crate::flow::{close, due, introspect, report};
 use crate::identity::Identity;
 use crate::limit::Fingerprint;
+use crate::lookup::Profile;
 use crate::policy::PermissionSet;
 use crate::revocation::RevocationFacts;
 use crate::rules::Rules;
 use crate::time::Now;
 
-/// Takes a connection that is admitting, authenticating or awaiting authentication live.
+/// Takes a connection that is admitting, authenticating or awaiting authentication live, with the profile that was
+/// added to its identity and what its source is asked about later.
 ///
 /// On refusal the connection is as dead as before; the caller ends it.
 pub(crate) fn go_live(
@@ -26,6 +28,8 @@ pub(crate) fn go_live(
     rules: &Rules,
     id: ConnectionId,
     identity: Identity,
+    profile: Option<Arc<Profile>>,
+    reask: Option<PendingCredential>,
     now: Now,
 ) -> Result<(), Refusal> {
     let identity = Arc::new(identity);
@@ -53,6 +57,10 @@ pub(crate) fn go_live(
             guard.held_permissions.clear();
             return Err(refusal);
         }
+        // Of two credentials offered at once, what belongs to the one that is let in, and nothing of the other.
+        guard.enriching = None;
+        guard.profile = profile;
+        guard.reask = reask;
         introspect::plan_recheck(engine, rules, &mut guard, now);
         if let Some(held) = guard.held.unauthenticated.take() {
             engine.release_unauthenticated(held);

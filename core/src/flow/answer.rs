@@ -33,6 +33,10 @@ pub(crate) fn ask_about(
     credential.until = now.mono.plus(LOOKUP_MS);
     let lookup = ask(engine, rules, guard.id(), wanted, &credential.token, purpose, MonoTime(0), now)?;
     credential.lookup = Some(lookup);
+    if purpose == Purpose::Admit {
+        // Whoever waits hears when its question is over.
+        engine.schedule(guard.id(), credential.until.min(guard.authenticate_by));
+    }
     guard.credential = Some(credential);
     guard.enriching = None;
     Ok(())
@@ -121,8 +125,8 @@ pub(crate) fn answer(engine: &Engine, rules: &Rules, id: LookupId, answer: Answe
     // What the answer brings is in force before its question is gone: nobody falls between the two.
     let word = match &question {
         // Judged once for all who wait.
-        Question::Introspection { issuer, token, .. } => {
-            Some(introspect::judge(engine, rules, issuer, token, &answer, now))
+        Question::Introspection { issuer, url, token } => {
+            Some(introspect::judge(engine, rules, issuer, url.as_ref(), token, &answer, now))
         }
         _ => None,
     };
@@ -162,10 +166,16 @@ pub(crate) fn answer(engine: &Engine, rules: &Rules, id: LookupId, answer: Answe
         let verdict = match &word {
             Some(Ok(identity)) => Ok(Identity { source: asked.source, ..identity.clone() }),
             Some(Err(refusal)) => Err(*refusal),
-            None => judge(engine, rules, &question, &answer, &fetched, &asked, now),
+            None => match &question {
+                Question::Keys { .. } | Question::Discovery { .. } => {
+                    let proven = judge_by_keys(engine, rules, &answer, &fetched, &asked, now);
+                    settle(engine, rules, slot, waiter, id, proven.map(|proven| (proven.identity, proven.reask)), now);
+                    continue;
+                }
+                _ => judge_session(rules, &question, &answer, &asked, now),
+            },
         };
-        let vouched_by_source = !matches!(question, Question::Keys { .. } | Question::Discovery { .. });
-        let reask = vouched_by_source.then_some(PendingCredential { lookup: None, vouched: now.mono, ..asked });
+        let reask = Some(PendingCredential { lookup: None, vouched: now.mono, ..asked });
         settle(engine, rules, slot, waiter, id, verdict.map(|identity| (identity, reask)), now);
     }
     Ok(())
@@ -241,32 +251,36 @@ fn find_asked(cold: &Cold, purpose: Purpose, lookup: LookupId) -> Option<&Pendin
     kept.as_ref().filter(|kept| kept.lookup == Some(lookup))
 }
 
-/// What an answer says about one waiter's credential.
-fn judge(
+/// What one waiter's credential is, now that its issuer's keys, or where to ask, are known or could not be had. Another
+/// may have asked about the same opaque token meanwhile: then it is known, and its source is asked again later.
+fn judge_by_keys(
     engine: &Engine,
     rules: &Rules,
-    question: &Question,
     answer: &Answer,
     fetched: &Fetched,
     asked: &PendingCredential,
     now: Now,
-) -> Result<Identity, Refusal> {
-    let unavailable = || {
-        let retry_after_ms = sources::retry_after(answer).unwrap_or(1_000);
-        Refusal::after(Reason::SourceUnavailable, u64::from(retry_after_ms))
-    };
-    match (question, answer) {
-        (Question::Keys { .. } | Question::Discovery { .. }, _) => {
-            match identify(engine, rules, asked.token.expose(), asked.source, now) {
-                Ok(proven) => Ok(proven.identity),
-                Err(TokenVerdict::Refused(reason)) => Err(reason.into()),
-                // Only a good set says that a key is unknown.
-                Err(TokenVerdict::KeysNeeded { issuer }) if *fetched == Fetched::Keys => {
-                    Err(sources::refuse_unknown_key(rules.issuers.get(issuer), None, now))
-                }
-                Err(TokenVerdict::KeysNeeded { .. } | TokenVerdict::Opaque { .. }) => Err(unavailable()),
-            }
+) -> Result<Proven, Refusal> {
+    match identify(engine, rules, asked.token.expose(), asked.source, now) {
+        Ok(proven) => Ok(proven),
+        Err(TokenVerdict::Refused(reason)) => Err(reason.into()),
+        // Only a good set says that a key is unknown.
+        Err(TokenVerdict::KeysNeeded { issuer }) if *fetched == Fetched::Keys => {
+            Err(sources::refuse_unknown_key(rules.issuers.get(issuer), None, now))
         }
+        Err(TokenVerdict::KeysNeeded { .. } | TokenVerdict::Opaque { .. }) => Err(unavailable(answer)),
+    }
+}
+
+/// What an answer says about one waiter's session.
+fn judge_session(
+    rules: &Rules,
+    question: &Question,
+    answer: &Answer,
+    asked: &PendingCredential,
+    now: Now,
+) -> Result<Identity, Refusal> {
+    match (question, answer) {
         (Question::Session { .. }, Answer::Vouched(vouched)) => {
             let Some(sessions) = &rules.config.sessions else { return Err(Reason::SessionUnknown.into()) };
             let issuer = Arc::from(sessions.issuer.as_str());
@@ -274,8 +288,13 @@ fn judge(
         }
         (Question::Session { .. }, Answer::Inactive) => Err(Reason::SessionUnknown.into()),
         // Also: an answer to another question than was asked is no answer.
-        _ => Err(unavailable()),
+        _ => Err(unavailable(answer)),
     }
+}
+
+fn unavailable(answer: &Answer) -> Refusal {
+    let retry_after_ms = sources::retry_after(answer).unwrap_or(1_000);
+    Refusal::after(Reason::SourceUnavailable, u64::from(retry_after_ms))
 }
 
 /// Does what the verdict means for the waiter, unless it waits for something else by now.
@@ -384,4 +403,49 @@ pub(crate) fn refuse_pending(
     }
     report::pending_refused(engine, rules, guard, refusal.reason, now);
     close::close(engine, id, guard, refusal, now);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::judge_by_keys;
+    use crate::cache::{Basis, Verdict};
+    use crate::config::{Config, CredentialSource, NoSecretSource};
+    use crate::connection::PendingCredential;
+    use crate::engine::Engine;
+    use crate::flow::refresh::tests::{NOW, identity};
+    use crate::flow::sources::Fetched;
+    use crate::lookup::Answer;
+    use crate::secret::{EngineSeed, Secret};
+
+    /// One thread learns where to ask and goes through those who waited; another one asks and is answered meanwhile.
+    #[test]
+    fn an_opaque_token_that_somebody_else_asked_about_is_asked_about_again() {
+        let config = r#"
+            [[issuer]]
+            issuer = "https://id.example.com"
+            audience = ["a"]
+            algorithms = ["EdDSA"]
+            opaque = true
+            keys = { discovery_url = "https://id.example.com/.well-known/openid-configuration" }
+            introspection = { client_id = "us", client_secret = { text = "client-secret" } }
+            [handshake]
+            credentials = ["authorization"]
+            trusted_proxies = []
+            require_origin = false
+            "#;
+        let config = Config::from_toml(config, &NoSecretSource).unwrap();
+        let engine = Engine::new(config, &EngineSeed::new([7; 32]), Box::new(|_| ())).unwrap();
+        let asked = PendingCredential::new(CredentialSource::Authorization, Secret::new(b"opaque-0123".to_vec()));
+        let proven = engine.rules.with(|rules| {
+            let key = engine.hash.credential("https://id.example.com", asked.token.expose());
+            let good = Verdict::Good(Arc::new(identity("t", 60_000)));
+            engine.verdicts.keep(key, Basis::of(rules), good, 60_000, NOW);
+            let answer = Answer::Unavailable { retry_after_ms: None };
+            judge_by_keys(&engine, rules, &answer, &Fetched::At("https://id.example.com/jwks".into()), &asked, NOW)
+        });
+        let reask = proven.ok().and_then(|proven| proven.reask);
+        assert!(reask.is_some_and(|reask| reask.token.expose() == b"opaque-0123" && reask.vouched == NOW.mono));
+    }
 }

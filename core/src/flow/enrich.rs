@@ -76,14 +76,7 @@ pub(crate) fn go_live(
     now: Now,
 ) -> Result<(), Refusal> {
     let profile = apply(engine, rules, &mut candidate, None, now)?;
-    if let Some(mut guard) = engine.table.find(id).and_then(|slot| slot.lock(id))
-        && guard.identity.is_none()
-    {
-        guard.enriching = None;
-        guard.profile = profile;
-        guard.reask = candidate.reask;
-    }
-    admit::go_live(engine, rules, id, candidate.identity, now)
+    admit::go_live(engine, rules, id, candidate.identity, profile, candidate.reask, now)
 }
 
 /// The candidate with its profile, where that is known or can be done without; else it is asked for, the candidate
@@ -357,10 +350,33 @@ fn name(engine: &Engine, rules: &Rules, issuer: &str, subject: &str) -> Fingerpr
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use crate::Revocation;
+    use crate::config::CredentialSource;
+    use crate::connection::{Candidate, PendingCredential};
     use crate::decision::Reason;
-    use crate::flow::enrich::admit;
+    use crate::flow::enrich::{admit, go_live};
     use crate::flow::identify::Proven;
     use crate::flow::refresh::tests::{NOW, engine_with, identity, pending};
+    use crate::lookup::Purpose;
+    use crate::secret::Secret;
+
+    /// Two threads offer an `auth` each at the same moment: what one of them brings must not stay with the other.
+    #[test]
+    fn a_credential_that_is_not_let_in_leaves_nothing_with_the_connection() {
+        let engine = engine_with("");
+        let id = pending(&engine);
+        let revoked = identity("gone", 1_000);
+        let _ = engine.revoke(Revocation::Token { issuer: &revoked.issuer, token_id: "gone" }, NOW);
+        let reask = PendingCredential::new(CredentialSource::FirstMessage, Secret::new(b"gone".to_vec()));
+        let candidate =
+            Candidate { identity: revoked, profile: Some(Arc::default()), reask: Some(reask), purpose: Purpose::Admit };
+        let refused = engine.rules.with(|rules| go_live(&engine, rules, id, candidate, NOW)).unwrap_err();
+        assert_eq!(refused.reason, Reason::TokenRevoked);
+        let guard = engine.table.find(id).unwrap().lock(id).unwrap();
+        assert!(guard.reask.is_none() && guard.profile.is_none());
+    }
 
     /// Two threads offer an `auth` each at the same moment (RULES 15).
     #[test]

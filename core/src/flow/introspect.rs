@@ -11,7 +11,7 @@ use crate::engine::Engine;
 use crate::flow::handshake::Wanted;
 use crate::flow::{answer, sources};
 use crate::identity::Identity;
-use crate::keys::Issuer;
+use crate::keys::{AskAt, Issuer};
 use crate::lookup::introspection::{NotVouched, judge_response};
 use crate::lookup::{Answer, HttpResponse};
 use crate::rules::Rules;
@@ -57,6 +57,7 @@ pub(crate) fn judge(
     engine: &Engine,
     rules: &Rules,
     issuer: &Arc<str>,
+    url: Option<&Arc<str>>,
     token: &Secret,
     answer: &Answer,
     now: Now,
@@ -68,6 +69,15 @@ pub(crate) fn judge(
     let config = asked.config();
     if !config.opaque {
         return Err(Reason::TokenOpaque.into());
+    }
+    let current = match (asked.introspection_url(), url) {
+        (AskAt::Host, None) => true,
+        (AskAt::Url(at), Some(url)) => at == *url,
+        _ => false,
+    };
+    if !current {
+        // Its source was replaced while it was asked: what the old one says is no word any more.
+        return Err(unavailable(None));
     }
     let source = CredentialSource::Authorization;
     let word = match answer {
@@ -128,7 +138,8 @@ fn ask_for_keys(engine: &Engine, rules: &Rules, index: usize, token: &Secret, no
     }
 }
 
-/// Errors are not kept: neither that nobody answered, nor that what is active is not for us or not valid yet.
+/// Errors are not kept: neither that nobody answered, nor that what is active is not for us or not valid yet. A word
+/// against the token ends what was said for it before.
 fn keep(
     engine: &Engine,
     config: &IssuerConfig,
@@ -138,12 +149,16 @@ fn keep(
     now: Now,
 ) {
     let Some(introspection) = &config.introspection else { return };
+    let key = engine.hash.credential(&config.issuer, token.expose());
     let (verdict, for_ms) = match word {
         Ok(identity) => (Verdict::Good(Arc::new(identity.clone())), introspection.cache_ms),
         Err(refusal) if refusal.reason == Reason::TokenInactive => (Verdict::Inactive, introspection.negative_cache_ms),
-        Err(_) => return,
+        Err(refusal) if refusal.reason == Reason::SourceUnavailable => return,
+        Err(_) => {
+            engine.verdicts.forget(key);
+            return;
+        }
     };
-    let key = engine.hash.credential(&config.issuer, token.expose());
     engine.verdicts.keep(key, basis, verdict, for_ms, now);
 }
 

@@ -396,7 +396,7 @@ pub(crate) mod tests {
     fn refreshes_do_not_pile_up_in_the_index_whether_taken_or_refused() {
         let engine = engine();
         let id = pending(&engine);
-        engine.rules.with(|rules| admit::go_live(&engine, rules, id, identity("t0", 1_000), NOW)).unwrap();
+        engine.rules.with(|rules| admit::go_live(&engine, rules, id, identity("t0", 1_000), None, None, NOW)).unwrap();
         let held = || (engine.index.len(), engine.table.find(id).unwrap().lock(id).unwrap().held.index.len());
         assert_eq!(held(), (2, 2));
         for n in 1..50 {
@@ -418,11 +418,12 @@ pub(crate) mod tests {
         let engine = engine();
         let gone = |expiry| Identity { key_id: Some(Arc::from("gone")), ..identity("t1", expiry) };
         let id = pending(&engine);
-        let refused = engine.rules.with(|rules| admit::go_live(&engine, rules, id, gone(1_000), NOW)).unwrap_err();
+        let refused =
+            engine.rules.with(|rules| admit::go_live(&engine, rules, id, gone(1_000), None, None, NOW)).unwrap_err();
         assert_eq!(refused.reason, Reason::KeyUnknown);
         assert_eq!(engine.identity(id), None);
         let id = pending(&engine);
-        engine.rules.with(|rules| admit::go_live(&engine, rules, id, identity("t0", 1_000), NOW)).unwrap();
+        engine.rules.with(|rules| admit::go_live(&engine, rules, id, identity("t0", 1_000), None, None, NOW)).unwrap();
         assert_eq!(refresh(&engine, id, gone(2_000)).unwrap_err().reason, Reason::KeyUnknown);
         assert_eq!(engine.identity(id).unwrap().token_id.as_deref(), Some("t0"));
     }

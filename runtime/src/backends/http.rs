@@ -61,6 +61,19 @@ struct Source {
     agent: Agent,
     policy: Policy,
     ourselves: Ourselves,
+    /// Where our credentials may be shown, as far as it is configured: how such a url begins.
+    shown_at: Option<String>,
+}
+
+impl Source {
+    /// Whether our credentials may be shown there. A reload may have replaced both since the question was asked.
+    fn may_be_shown(&self, question: &Question, url: &str) -> bool {
+        match question {
+            Question::Introspection { .. } => self.shown_at.as_deref().is_none_or(|at| at == url),
+            Question::Profile { .. } => self.shown_at.as_deref().is_some_and(|begin| url.starts_with(begin)),
+            _ => true,
+        }
+    }
 }
 
 impl HttpResolver {
@@ -104,8 +117,9 @@ impl HttpResolver {
 
     fn try_fetch(&self, question: &Question, budget: Duration, now: WallTime) -> Option<wsauth::lookup::HttpResponse> {
         let source = self.source(question)?;
-        let url: Uri = question.url()?.parse().ok()?;
-        if budget.is_zero() || !source.policy.permits_url(&url) {
+        let text = question.url()?;
+        let url: Uri = text.parse().ok()?;
+        if budget.is_zero() || !source.may_be_shown(question, text) || !source.policy.permits_url(&url) {
             return None;
         }
         let request = request::build(question, &url, &source.ourselves)?;
@@ -169,14 +183,18 @@ impl Maker<'_> {
         let introspection = issuer.introspection.as_ref();
         let urls: Vec<&str> = keys.into_iter().chain(introspection.and_then(|asked| asked.url.as_deref())).collect();
         let ourselves = Ourselves::client(introspection);
-        self.source(&format!("issuer `{}`", issuer.issuer), &urls, &issuer.tls, ourselves)
+        let source = self.source(&format!("issuer `{}`", issuer.issuer), &urls, &issuer.tls, ourselves)?;
+        let shown_at = introspection.and_then(|asked| asked.url.clone());
+        Ok(source.map(|source| Source { shown_at, ..source }))
     }
 
     fn of_profile(&self, profile: &ProfileConfig) -> Result<Option<Source>, StartError> {
         // The url names the subject after the host only, in braces that no url has.
         let url = profile.url.as_ref().map(|url| url.replace(['{', '}'], ""));
         let ourselves = Ourselves::bearer(profile.bearer.as_ref());
-        self.source("profile", url.as_deref().as_slice(), &profile.tls, ourselves)
+        let source = self.source("profile", url.as_deref().as_slice(), &profile.tls, ourselves)?;
+        let shown_at = profile.url.as_deref().and_then(|url| url.split('{').next()).map(str::to_owned);
+        Ok(source.map(|source| Source { shown_at, ..source }))
     }
 
     /// `None` when there is nowhere to ask.
@@ -203,7 +221,7 @@ impl Maker<'_> {
         let tls = tls::build(tls, system).map_err(refuse)?;
         let policy = Policy::of(urls.iter().copied());
         let agent = self.agent(tls, &policy, &ourselves).map_err(refuse)?;
-        Ok(Some(Source { agent, policy, ourselves }))
+        Ok(Some(Source { agent, policy, ourselves, shown_at: None }))
     }
 
     fn agent(&self, tls: Arc<ClientConfig>, policy: &Policy, ourselves: &Ourselves) -> Result<Agent, &'static str> {

@@ -97,3 +97,14 @@ fn a_question_for_a_source_that_is_not_configured_is_not_asked() {
     assert!(ask(&crate::script::resolver(&script.url()), &stranger).is_none());
     assert_eq!(script.connections(), 0);
 }
+
+/// A reload may replace the endpoint and our credentials while a question is out.
+#[test]
+fn a_place_that_is_no_longer_the_configured_one_hears_no_credential_of_ours() {
+    let (old, new) = (Script::saying(response(200, "", b"{}")), Script::saying(response(200, "", b"{}")));
+    let resolver = resolver(&new.url());
+    for question in [introspection(&old.url()), profile(&old.url())] {
+        assert!(ask(&resolver, &question).is_none());
+    }
+    assert_eq!(old.connections(), 0);
+}
