@@ -108,3 +108,40 @@ fn a_token_that_its_source_no_longer_calls_ours_is_not_let_in_by_what_was_said_b
     assert!(!world.may_say(again, "ping"));
     assert_eq!(asked(&world).len(), 1, "its source is asked");
 }
+
+#[test]
+fn what_a_profile_says_at_a_recheck_is_what_the_application_reads() {
+    let profile = json!({ "cache": "1s", "attributes": ["role"] });
+    let mut world = World::of(&asked_at("https://id.example.com/introspect", json!({ "profile": profile })));
+    let is_profile = |lookup: &Lookup| matches!(lookup.question, Question::Profile { .. });
+    let role = |role: &str| {
+        let members = json!({ "role": role });
+        Answer::Profile(Box::new(members.as_object().unwrap().clone()))
+    };
+    let answer = |world: &World, said: &str| {
+        let mut count = 0;
+        for _ in 0..2 {
+            for lookup in world.lookups() {
+                let answer = match lookup.question {
+                    Question::Introspection { .. } => says(AUDIENCE),
+                    _ if is_profile(&lookup) => role(said),
+                    _ => continue,
+                };
+                world.engine.answer(lookup.id, answer, world.now).unwrap();
+                count += 1;
+            }
+        }
+        count
+    };
+    let id = world.connect(TOKEN).unwrap();
+    assert_eq!(answer(&world, "admin"), 2);
+    assert_eq!(world.engine.identity(id).unwrap().claims["role"], "admin");
+    let mut count = 0;
+    for _ in 0..40 {
+        world.run_ms(1_000);
+        count += answer(&world, "guest");
+    }
+    assert_eq!(count, 2, "once for the token and once for its profile");
+    assert_eq!(world.engine.identity(id).unwrap().claims["role"], "guest");
+    assert!(world.may_say(id, "ping"));
+}

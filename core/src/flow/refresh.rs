@@ -162,6 +162,10 @@ pub(crate) fn renew(
         identity.permissions.retain(|permission| guard.held_permissions.contains(permission));
     }
     if identity.expiry == old.expiry && identity.permissions == old.permissions {
+        if identity.claims != old.claims {
+            // What the application reads is what holds now; the client has nothing to hear.
+            guard.identity = Some(Arc::new(Identity { claims: identity.claims, ..(*old).clone() }));
+        }
         // Asked again after half of what is left, and never more often than one that does not answer.
         let half = Timetable::plan(old.expiry, rules.config.refresh.lead_ms, 0, now).ask_at;
         guard.timetable.ask_at = half.max(now.mono.plus(due::REASK_MS)).min(guard.timetable.expiry);
