@@ -208,7 +208,7 @@ impl Shared {
                 match self.queue.try_send(lookup) {
                     Ok(()) => {}
                     Err(TrySendError::Full(lookup) | TrySendError::Disconnected(lookup)) => {
-                        self.answer(&lookup, unavailable());
+                        self.answer(&lookup, Answer::NotAsked);
                     }
                 }
             }

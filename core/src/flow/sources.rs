@@ -343,6 +343,7 @@ pub(crate) fn find_outcome(engine: &Engine, question: &Question, answer: &Answer
         (Question::Introspection { .. } | Question::Session { .. }, Answer::Vouched(_) | Answer::Inactive)
         | (Question::Profile { .. }, Answer::Profile(_) | Answer::Inactive)
         | (Question::Keys { .. }, Answer::Keys(_)) => Outcome::Answered,
+        (_, Answer::NotAsked) => Outcome::NotAsked,
         _ => Outcome::Failed,
     }
 }

@@ -48,6 +48,8 @@ pub(crate) enum Outcome {
     Answered,
     /// It gave none, or one that cannot be used.
     Failed,
+    /// It was not asked after all.
+    NotAsked,
     /// It asked to be left alone for so many milliseconds (RFC 9110 section 10.2.3).
     Overloaded(u64),
 }

@@ -88,6 +88,13 @@ impl Breakers {
             }
             return;
         }
+        if outcome == Outcome::NotAsked {
+            // The next question may be its trial.
+            if let Some(open) = self.list.get_mut(backend).and_then(|breaker| breaker.open.as_mut()) {
+                open.trial = None;
+            }
+            return;
+        }
         let (names, threshold, longest_ms) = (&self.names, self.failures, self.longest_ms);
         let breaker = self.list.entry(backend.clone()).or_default();
         breaker.failures = breaker.failures.saturating_add(1);
@@ -170,6 +177,23 @@ mod tests {
 
     fn backend(issuer: &str) -> Backend {
         Backend { kind: BackendKind::Introspection, issuer: Some(issuer.into()) }
+    }
+
+    #[test]
+    fn what_was_not_asked_is_no_failure_and_leaves_the_trial_to_the_next() {
+        let mut breakers = breakers();
+        for _ in 0..100 {
+            breakers.note(&backend("a"), Outcome::NotAsked, MonoTime(0));
+        }
+        assert_eq!(breakers.admit(&backend("a"), LONG, MonoTime(0)), Ok(()));
+        for _ in 0..3 {
+            breakers.note(&backend("a"), Outcome::Failed, MonoTime(0));
+        }
+        let wait = breakers.admit(&backend("a"), LONG, MonoTime(0)).unwrap_err();
+        assert_eq!(breakers.admit(&backend("a"), LONG, MonoTime(wait)), Ok(()), "the trial");
+        assert!(breakers.admit(&backend("a"), LONG, MonoTime(wait)).is_err());
+        breakers.note(&backend("a"), Outcome::NotAsked, MonoTime(wait));
+        assert_eq!(breakers.admit(&backend("a"), LONG, MonoTime(wait)), Ok(()));
     }
 
     /// Three failures at a time.

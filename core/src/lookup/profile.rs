@@ -68,6 +68,7 @@ impl Profile {
             Answer::Response(response) if http => read_response(response, config),
             Answer::Profile(members) => Profile::read(members, config),
             Answer::Inactive => Err(NoProfile::Disabled),
+            Answer::NotAsked => Err(NoProfile::unavailable("too many questions wait to ask for a profile")),
             Answer::Unavailable { retry_after_ms } => Err(NoProfile::Unavailable {
                 retry_after_ms: *retry_after_ms,
                 detail: "the profile source did not answer",

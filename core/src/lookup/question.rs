@@ -100,6 +100,8 @@ pub enum Answer {
     Profile(Box<serde_json::Map<String, serde_json::Value>>),
     /// The source says no: inactive, unknown, ended.
     Inactive,
+    /// The driver has no room: nobody was asked. Refuses as the next does, and says nothing about the source.
+    NotAsked,
     /// The source did not answer, or not in a way that can be trusted. Never read as a no, never as a yes.
     Unavailable {
         /// When another try may work, in milliseconds.

@@ -57,7 +57,7 @@ pub(crate) struct Tally {
     pub(crate) failed: u64,
     /// It gave none in time.
     pub(crate) late: u64,
-    /// It was not asked, since it is left alone.
+    /// It was not asked: it is left alone, or there was no room to ask.
     pub(crate) refused: u64,
     /// Sources of this kind that are left alone now.
     pub(crate) open: u64,
@@ -289,6 +289,7 @@ impl Inner {
         self.tally(backend.kind, |tally| match outcome {
             Outcome::Answered => &mut tally.answered,
             Outcome::Failed | Outcome::Overloaded(_) => &mut tally.failed,
+            Outcome::NotAsked => &mut tally.refused,
         });
         out.waiters
     }
