@@ -11,7 +11,7 @@ use crate::connection::{Candidate, Cold, ConnectionId, Grant, PeerFacts, Pending
 use crate::decision::{Reason, Refusal};
 use crate::engine::Engine;
 use crate::flow::identify::{Proven, identify};
-use crate::flow::{answer, close, enrich, report};
+use crate::flow::{answer, close, due, enrich, report};
 use crate::keys::AskAt;
 use crate::limit::{Fingerprint, Taken};
 use crate::lookup::{Purpose, Question};
@@ -203,7 +203,9 @@ impl Newcomer<'_, '_> {
         let asked = match engine.table.find(id).and_then(|slot| slot.lock(id)) {
             Some(mut guard) => {
                 let credential = PendingCredential::new(credential.source, token);
+                // The question may be over before the handshake's own deadline.
                 answer::ask_about(engine, rules, &mut guard, wanted, credential, Purpose::Admit, now)
+                    .map(|()| due::file(engine, rules, &guard))
             }
             None => Err(Reason::FaultInternal.into()),
         };

@@ -307,7 +307,11 @@ fn first_message(
         }
         let credential = PendingCredential::new(CredentialSource::FirstMessage, Secret::new(token.as_bytes().to_vec()));
         match answer::ask_about(engine, rules, &mut guard, wanted, credential, Purpose::Admit, now) {
-            Ok(()) if guard.transition(State::Authenticating).is_ok() => return Withheld::Consumed,
+            Ok(()) if guard.transition(State::Authenticating).is_ok() => {
+                // The question may be over before the connection's own deadline.
+                due::file(engine, rules, &guard);
+                return Withheld::Consumed;
+            }
             Ok(()) => Reason::FaultInternal.into(),
             Err(refusal) => refusal,
         }

@@ -358,14 +358,22 @@ fn a_bad_discovery_document_refuses_who_waits_and_keeps_what_was_good() {
 
 #[test]
 fn the_handshakes_own_deadline_bounds_the_whole_chain() {
-    let mut world = discovered();
-    let id = world.connect(&token(&world, "k1")).unwrap();
-    world.advance_ms(1_999);
-    answer(&world, good_document());
-    world.advance_ms(1_999);
-    assert_eq!(world.end(id), None);
-    world.run_ms(5_000 - 2 * 1_999);
-    assert_eq!(world.end(id), Some((Reason::AuthenticationUnavailable, 4012)));
+    // Each question has 2 s of its own, the second until 3,999 ms.
+    for (deadline, end, reason) in
+        [("3s", 3_000, Reason::AuthenticationUnavailable), ("5s", 3_999, Reason::SourceUnavailable)]
+    {
+        let mut world = remote(json!({ "issuer": discovered_issuer(), "handshake": {
+            "credentials": ["authorization"], "trusted_proxies": [], "require_origin": false,
+            "lookup_deadline": deadline,
+        }}));
+        let id = world.connect(&token(&world, "k1")).unwrap();
+        world.run_ms(1_999);
+        answer(&world, good_document());
+        world.run_ms(end - 1_999 - 1);
+        assert_eq!(world.end(id), None);
+        world.run_ms(1);
+        assert_eq!(world.end(id), Some((reason, 4012)), "{deadline}");
+    }
 }
 
 #[test]
