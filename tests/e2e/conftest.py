@@ -38,6 +38,10 @@ GENEROUS = {
 }
 
 
+# What is signed is judged by keys that are there: a first answer without them is refused, and asks for them.
+KEYS_FIRST = {"require_keys": True}
+
+
 @pytest.fixture(scope="session")
 def installed() -> None:
     peers.install()

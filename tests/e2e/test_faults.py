@@ -9,7 +9,20 @@ import pytest
 
 import wsauth
 from authority import Authority
-from conftest import CHAT, PEER, admit, config, discovered, headers, opaque, refusal, run, site, until
+from conftest import (
+    CHAT,
+    KEYS_FIRST,
+    PEER,
+    admit,
+    config,
+    discovered,
+    headers,
+    opaque,
+    refusal,
+    run,
+    site,
+    until,
+)
 from peers import Mock, Provider
 from proxy import Fault, Proxy
 
@@ -52,7 +65,7 @@ def test_an_answer_that_is_cut_anywhere_vouches_for_nothing(
 ) -> None:
     issuer = behind(proxy, provider, authority, client, cache="1s", **table)
     token, other = provider.log_in("ann", "opaque"), provider.log_in("bob", "opaque")
-    engine = wsauth.Engine(config(issuer, lookups=PATIENT))
+    engine = wsauth.Engine(config(issuer, lookups=PATIENT | KEYS_FIRST))
 
     async def main() -> None:
         # Of another token, so that no answer about this one is remembered.
@@ -74,7 +87,7 @@ def test_a_signed_answer_with_one_byte_changed_vouches_for_nothing(
 ) -> None:
     issuer = behind(proxy, provider, authority, "live-signed", signed=True, cache="1s")
     token, other = provider.log_in("ann", "opaque"), provider.log_in("bob", "opaque")
-    engine = wsauth.Engine(config(issuer, lookups=PATIENT))
+    engine = wsauth.Engine(config(issuer, lookups=PATIENT | KEYS_FIRST))
 
     async def main() -> None:
         (await admit(engine, other)).closed()
@@ -245,17 +258,25 @@ def test_no_other_answer_is_taken_for_one(mock: Mock, status: int, fields: dict[
             "client_secret": {"text": "secret-of-the-mock"},
         },
     }
-    engine = wsauth.Engine(config(issuer, lookups=PATIENT))
+    clock = wsauth.ManualClock(time.time())
+    engine = wsauth.Engine(config(issuer, lookups=PATIENT), clock)
     mock.script("/introspect", status, fields, body)
 
     async def main() -> None:
         refused = await refusal(engine, "opaque-token")
         assert (refused.status, refused.reason) == (503, "source_unavailable")
-        if "Retry-After" in fields:
-            assert dict(refused.headers)["Retry-After"] == fields["Retry-After"]
         # The same without a fault, so that it is the answer that was refused.
         good = {"Content-Type": "application/json"}
         mock.script("/introspect", 200, good, '{"active":true,"sub":"ann"}')
+        if "Retry-After" in fields:
+            assert dict(refused.headers)["Retry-After"] == fields["Retry-After"]
+            # It is left alone for as long as it asked, and no longer.
+            asked = mock.counts()
+            clock.advance(int(fields["Retry-After"]) - 1)
+            refused = await refusal(engine, "opaque-token")
+            assert (refused.status, dict(refused.headers)["Retry-After"]) == (503, "1")
+            assert mock.counts() == asked
+            clock.advance(1)
         (await admit(engine, "opaque-token")).closed()
 
     run(main)

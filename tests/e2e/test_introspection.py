@@ -2,15 +2,15 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 import wsauth
 from authority import Authority
-from conftest import CHAT, admit, closed, config, headers, opaque, refusal, run, site
-from peers import Provider
+from conftest import CHAT, KEYS_FIRST, admit, closed, config, headers, opaque, refusal, run, site
+from peers import Mock, Provider
 from proxy import Proxy
 
 HANDSHAKES = 10_000
@@ -39,7 +39,7 @@ def test_an_opaque_token_lives_until_it_is_revoked_at_the_provider(
     provider: Provider, authority: Authority, client: str, table: dict[str, Any]
 ) -> None:
     issuer = opaque(provider, authority, client, recheck="1s", cache="1s", negative_cache="1s", **table)
-    engine = wsauth.Engine(config(issuer))
+    engine = wsauth.Engine(config(issuer, lookups=KEYS_FIRST))
     token, other = provider.log_in("ann", "opaque"), provider.log_in("bob", "opaque")
 
     async def main() -> None:
@@ -56,16 +56,35 @@ def test_an_opaque_token_lives_until_it_is_revoked_at_the_provider(
     run(main)
 
 
-def test_answers_that_must_be_signed_and_are_not_vouch_for_nothing(provider: Provider, authority: Authority) -> None:
-    # This client of the provider is not registered for signed answers.
-    engine = wsauth.Engine(config(opaque(provider, authority, "live", signed=True)))
-    token = provider.log_in("ann", "opaque")
+def test_answers_that_must_be_signed_and_are_not_vouch_for_nothing(mocks: Callable[..., Mock]) -> None:
+    # The real provider signs for every client that asks for it.
+    mock = mocks("RS256")
+    mock.script("/introspect", 200, {"Content-Type": "application/json"}, '{"active":true,"sub":"ann"}')
+
+    def engine(signed: bool) -> wsauth.Engine:
+        issuer = {
+            "issuer": mock.issuer,
+            "audience": ["wss://live.example.com"],
+            "algorithms": ["RS256"],
+            "keys": {"jwks_url": f"{mock.issuer}/jwks"},
+            "opaque": True,
+            "introspection": {
+                "url": f"{mock.issuer}/introspect",
+                "client_id": "live",
+                "client_secret": {"text": "secret-of-the-mock"},
+                "signed": signed,
+            },
+        }
+        return wsauth.Engine(config(issuer, lookups=KEYS_FIRST))
 
     async def main() -> None:
-        refused = await refusal(engine, token)
+        refused = await refusal(engine(signed=True), "opaque-token")
         assert (refused.status, refused.reason) == (503, "source_unavailable")
+        # The same answer where it need not be signed, so that nothing else was wrong with it.
+        (await admit(engine(signed=False), "opaque-token")).closed()
 
     run(main)
+    assert mock.counts()["POST /introspect"] == 2
 
 
 def test_a_token_for_another_audience_is_not_vouched_for(provider: Provider, authority: Authority) -> None:
