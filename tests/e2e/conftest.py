@@ -39,6 +39,7 @@ GENEROUS = {
 
 
 # What is signed is judged by keys that are there: a first answer without them is refused, and asks for them.
+# And keys that come later end every answer that is kept, so that questions cannot be counted.
 KEYS_FIRST = {"require_keys": True}
 
 

@@ -99,7 +99,7 @@ def test_a_token_for_another_audience_is_not_vouched_for(provider: Provider, aut
 
 
 def test_an_invented_token_is_refused_and_remembered(provider: Provider, authority: Authority, proxy: Proxy) -> None:
-    engine = wsauth.Engine(config(opaque(provider, authority, url=endpoint(proxy))))
+    engine = wsauth.Engine(config(opaque(provider, authority, url=endpoint(proxy)), lookups=KEYS_FIRST))
 
     async def main() -> None:
         for _ in range(5):
@@ -126,7 +126,7 @@ def test_our_own_bad_credentials_raise_an_alarm_and_blame_nobody(provider: Provi
 
 
 def test_ten_thousand_handshakes_of_one_token_ask_once(provider: Provider, authority: Authority, proxy: Proxy) -> None:
-    engine = wsauth.Engine(config(opaque(provider, authority, url=endpoint(proxy))))
+    engine = wsauth.Engine(config(opaque(provider, authority, url=endpoint(proxy)), lookups=KEYS_FIRST))
     token = provider.log_in("ann", "opaque")
 
     async def main() -> None:
@@ -145,7 +145,7 @@ def test_ten_thousand_handshakes_of_one_token_ask_once(provider: Provider, autho
 
 
 def test_each_answer_goes_to_the_one_who_asked(provider: Provider, authority: Authority, proxy: Proxy) -> None:
-    engine = wsauth.Engine(config(opaque(provider, authority, url=endpoint(proxy))))
+    engine = wsauth.Engine(config(opaque(provider, authority, url=endpoint(proxy)), lookups=KEYS_FIRST))
     users = [f"user-{number}" for number in range(24)]
     tokens = {user: provider.log_in(user, "opaque") for user in users}
 
