@@ -11,12 +11,12 @@ import wsauth
 from authority import Authority
 from conftest import (
     CHAT,
+    KEYS_FIRST,
     PEER,
     admit,
     config,
     discovered,
     headers,
-    keys_are_there,
     opaque,
     refusal,
     run,
@@ -65,10 +65,9 @@ def test_an_answer_that_is_cut_anywhere_vouches_for_nothing(
 ) -> None:
     issuer = behind(proxy, provider, authority, client, cache="1s", **table)
     token, other = provider.log_in("ann", "opaque"), provider.log_in("bob", "opaque")
-    engine = wsauth.Engine(config(issuer, lookups=PATIENT))
+    engine = wsauth.Engine(config(issuer, lookups=PATIENT | KEYS_FIRST))
 
     async def main() -> None:
-        await keys_are_there(engine)
         # Of another token, so that no answer about this one is remembered.
         (await admit(engine, other)).closed()
         whole = len(proxy.last_response)
@@ -88,10 +87,9 @@ def test_a_signed_answer_with_one_byte_changed_vouches_for_nothing(
 ) -> None:
     issuer = behind(proxy, provider, authority, "live-signed", signed=True, cache="1s")
     token, other = provider.log_in("ann", "opaque"), provider.log_in("bob", "opaque")
-    engine = wsauth.Engine(config(issuer, lookups=PATIENT))
+    engine = wsauth.Engine(config(issuer, lookups=PATIENT | KEYS_FIRST))
 
     async def main() -> None:
-        await keys_are_there(engine)
         (await admit(engine, other)).closed()
         body = len(proxy.last_response.split(b"\r\n\r\n")[1])
         for position in range(body):
@@ -260,20 +258,26 @@ def test_no_other_answer_is_taken_for_one(mock: Mock, status: int, fields: dict[
             "client_secret": {"text": "secret-of-the-mock"},
         },
     }
-    engine = wsauth.Engine(config(issuer, lookups=PATIENT))
+    clock = wsauth.ManualClock(time.time())
+    engine = wsauth.Engine(config(issuer, lookups=PATIENT), clock)
     mock.script("/introspect", status, fields, body)
 
     async def main() -> None:
         refused = await refusal(engine, "opaque-token")
         assert (refused.status, refused.reason) == (503, "source_unavailable")
-        if "Retry-After" in fields:
-            assert dict(refused.headers)["Retry-After"] == fields["Retry-After"]
         # The same without a fault, so that it is the answer that was refused.
         good = {"Content-Type": "application/json"}
         mock.script("/introspect", 200, good, '{"active":true,"sub":"ann"}')
-        # A source that asked for it is left alone; another engine knows nothing of that.
-        after = wsauth.Engine(config(issuer)) if "Retry-After" in fields else engine
-        (await admit(after, "opaque-token")).closed()
+        if "Retry-After" in fields:
+            assert dict(refused.headers)["Retry-After"] == fields["Retry-After"]
+            # It is left alone for as long as it asked, and no longer.
+            asked = mock.counts()
+            clock.advance(int(fields["Retry-After"]) - 1)
+            refused = await refusal(engine, "opaque-token")
+            assert (refused.status, dict(refused.headers)["Retry-After"]) == (503, "1")
+            assert mock.counts() == asked
+            clock.advance(1)
+        (await admit(engine, "opaque-token")).closed()
 
     run(main)
     assert "GET /elsewhere" not in mock.counts()

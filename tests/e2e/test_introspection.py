@@ -9,7 +9,7 @@ import pytest
 
 import wsauth
 from authority import Authority
-from conftest import CHAT, admit, closed, config, headers, keys_are_there, opaque, refusal, run, site
+from conftest import CHAT, KEYS_FIRST, admit, closed, config, headers, opaque, refusal, run, site
 from peers import Mock, Provider
 from proxy import Proxy
 
@@ -39,7 +39,7 @@ def test_an_opaque_token_lives_until_it_is_revoked_at_the_provider(
     provider: Provider, authority: Authority, client: str, table: dict[str, Any]
 ) -> None:
     issuer = opaque(provider, authority, client, recheck="1s", cache="1s", negative_cache="1s", **table)
-    engine = wsauth.Engine(config(issuer))
+    engine = wsauth.Engine(config(issuer, lookups=KEYS_FIRST))
     token, other = provider.log_in("ann", "opaque"), provider.log_in("bob", "opaque")
 
     async def main() -> None:
@@ -57,31 +57,34 @@ def test_an_opaque_token_lives_until_it_is_revoked_at_the_provider(
 
 
 def test_answers_that_must_be_signed_and_are_not_vouch_for_nothing(mocks: Callable[..., Mock]) -> None:
+    # The real provider signs for every client that asks for it.
     mock = mocks("RS256")
     mock.script("/introspect", 200, {"Content-Type": "application/json"}, '{"active":true,"sub":"ann"}')
-    issuer: dict[str, Any] = {
-        "issuer": mock.issuer,
-        "audience": ["wss://live.example.com"],
-        "algorithms": ["RS256"],
-        "keys": {"jwks_url": f"{mock.issuer}/jwks"},
-        "opaque": True,
-        "introspection": {
-            "url": f"{mock.issuer}/introspect",
-            "client_id": "live",
-            "client_secret": {"text": "secret-of-the-mock"},
-        },
-    }
+
+    def engine(signed: bool) -> wsauth.Engine:
+        issuer = {
+            "issuer": mock.issuer,
+            "audience": ["wss://live.example.com"],
+            "algorithms": ["RS256"],
+            "keys": {"jwks_url": f"{mock.issuer}/jwks"},
+            "opaque": True,
+            "introspection": {
+                "url": f"{mock.issuer}/introspect",
+                "client_id": "live",
+                "client_secret": {"text": "secret-of-the-mock"},
+                "signed": signed,
+            },
+        }
+        return wsauth.Engine(config(issuer, lookups=KEYS_FIRST))
 
     async def main() -> None:
-        engine = wsauth.Engine(config(issuer))
-        (await admit(engine, "opaque-token")).closed()
-        issuer["introspection"]["signed"] = True
-        engine = wsauth.Engine(config(issuer))
-        await keys_are_there(engine)
-        refused = await refusal(engine, "opaque-token")
+        refused = await refusal(engine(signed=True), "opaque-token")
         assert (refused.status, refused.reason) == (503, "source_unavailable")
+        # The same answer where it need not be signed, so that nothing else was wrong with it.
+        (await admit(engine(signed=False), "opaque-token")).closed()
 
     run(main)
+    assert mock.counts()["POST /introspect"] == 2
 
 
 def test_a_token_for_another_audience_is_not_vouched_for(provider: Provider, authority: Authority) -> None:
@@ -96,7 +99,7 @@ def test_a_token_for_another_audience_is_not_vouched_for(provider: Provider, aut
 
 
 def test_an_invented_token_is_refused_and_remembered(provider: Provider, authority: Authority, proxy: Proxy) -> None:
-    engine = wsauth.Engine(config(opaque(provider, authority, url=endpoint(proxy))))
+    engine = wsauth.Engine(config(opaque(provider, authority, url=endpoint(proxy)), lookups=KEYS_FIRST))
 
     async def main() -> None:
         for _ in range(5):
@@ -123,7 +126,7 @@ def test_our_own_bad_credentials_raise_an_alarm_and_blame_nobody(provider: Provi
 
 
 def test_ten_thousand_handshakes_of_one_token_ask_once(provider: Provider, authority: Authority, proxy: Proxy) -> None:
-    engine = wsauth.Engine(config(opaque(provider, authority, url=endpoint(proxy))))
+    engine = wsauth.Engine(config(opaque(provider, authority, url=endpoint(proxy)), lookups=KEYS_FIRST))
     token = provider.log_in("ann", "opaque")
 
     async def main() -> None:
@@ -142,7 +145,7 @@ def test_ten_thousand_handshakes_of_one_token_ask_once(provider: Provider, autho
 
 
 def test_each_answer_goes_to_the_one_who_asked(provider: Provider, authority: Authority, proxy: Proxy) -> None:
-    engine = wsauth.Engine(config(opaque(provider, authority, url=endpoint(proxy))))
+    engine = wsauth.Engine(config(opaque(provider, authority, url=endpoint(proxy)), lookups=KEYS_FIRST))
     users = [f"user-{number}" for number in range(24)]
     tokens = {user: provider.log_in(user, "opaque") for user in users}
 

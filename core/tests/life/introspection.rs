@@ -386,6 +386,69 @@ fn a_provider_that_is_away_closes_nobody_before_his_time() {
     assert_eq!(world.end(id), Some((Reason::AuthenticationUnavailable, 4012)));
 }
 
+/// Whoever invents tokens that the endpoint chokes on must not be able to have it left alone.
+#[test]
+fn a_thousand_tokens_that_the_endpoint_refuses_to_read_open_no_breaker() {
+    let open = "wsauth_sources_left_alone{backend=\"introspection\"}";
+    let refuse = |world: &mut World, n: usize, status: u16| {
+        let id = world.connect(&format!("garbage-{n}"))?;
+        let mut asked = world.lookups();
+        asked.retain(|lookup| matches!(lookup.question, Question::Introspection { .. }));
+        assert_eq!(asked.len(), 1, "{n}");
+        world.engine.answer(asked[0].id, http(status, &json!({"error": "invalid_request"})), world.now).unwrap();
+        assert_eq!(world.end(id), Some((Reason::SourceUnavailable, 4012)), "no yes and no no: {status}");
+        world.close(id);
+        Ok::<(), wsauth::Refusal>(())
+    };
+    for status in [400, 404, 413, 422] {
+        let mut world = world();
+        for n in 0..250 {
+            refuse(&mut world, n, status).unwrap();
+        }
+        assert_eq!(world.metric(open), 0, "{status}");
+        world.opaque(active("ann", 600));
+    }
+    // Those that say something of the endpoint itself do, after `breaker_failures` (5).
+    for status in [500, 502, 401, 403, 408, 429] {
+        let mut world = world();
+        for n in 0..5 {
+            assert_eq!(world.metric(open), 0, "{status}");
+            refuse(&mut world, n, status).unwrap();
+        }
+        assert_eq!(world.metric(open), 1, "{status}");
+        assert_eq!(refuse(&mut world, 5, status).unwrap_err().reason, Reason::SourceUnavailable);
+    }
+}
+
+/// A handshake may wait for 5 s, but a question is over after 2 s: then there is nothing left to wait for.
+#[test]
+fn who_waits_for_a_question_that_nobody_answers_is_refused_when_it_is_over() {
+    for by_message in [false, true] {
+        let mut world = world();
+        let id = if by_message {
+            let id = world.stranger().unwrap();
+            let auth = json!({ "type": "auth", "token": TOKEN }).to_string();
+            assert_eq!(world.say(id, &auth), Err(Withheld::Consumed));
+            id
+        } else {
+            world.connect(TOKEN).unwrap()
+        };
+        let question = world.asked().pop().unwrap();
+        assert_eq!(question.deadline.since(world.now.mono), 2_000);
+        world.run_ms(1_999);
+        assert_eq!(world.end(id), None, "an answer would still be in time");
+        world.run_ms(1);
+        let events = world.take(id);
+        let end = events.iter().find_map(|kind| match kind {
+            EventKind::Refused { refusal, code } | EventKind::Close { refusal, code } => Some((refusal, *code)),
+            _ => None,
+        });
+        let (refusal, code) = end.unwrap_or_else(|| panic!("{events:?}"));
+        assert_eq!((refusal.reason, code), (Reason::SourceUnavailable, 4012));
+        assert_eq!(refusal.http_response().status, 503);
+    }
+}
+
 /// R-INT-07: we are the ones who are wrong.
 #[test]
 fn our_own_wrong_credentials_raise_an_alarm_and_blame_nobody() {
@@ -559,32 +622,4 @@ fn a_verified_token_that_is_found_again_is_judged_like_the_first_time() {
     world.engine.load_keys(ISSUER, &key_set(&["k2"]), world.now);
     let id = world.connect(&third).unwrap();
     assert!(!world.may_say(id, "ping"), "its key is asked for");
-}
-
-#[test]
-fn what_a_strange_token_provokes_does_not_have_the_source_left_alone_and_what_is_its_own_fault_does() {
-    for (status, left_alone) in [(400, false), (404, false), (500, true), (503, true), (429, true)] {
-        let mut world = world();
-        for n in 0..5 {
-            let id = Request::new().bearer(TOKEN).send(&world.engine, world.now).unwrap().connection;
-            let asked = world.asked();
-            assert_eq!(asked.len(), 1, "{status}: question {n}");
-            let answer = http(status, &json!({ "error": "invalid_request" }));
-            world.engine.answer(asked[0].id, answer, world.now).unwrap();
-            assert_eq!(world.end(id), Some((Reason::SourceUnavailable, 4012)), "{status}");
-            assert!(world.close(id));
-        }
-        let next = Request::new().bearer(TOKEN).send(&world.engine, world.now);
-        assert_eq!(next.is_err(), left_alone, "{status}");
-    }
-}
-
-#[test]
-fn a_question_that_nobody_answers_refuses_at_its_own_end() {
-    let mut world = world();
-    let id = Request::new().bearer(TOKEN).send(&world.engine, world.now).unwrap().connection;
-    world.run_ms(1_999);
-    assert_eq!(world.end(id), None);
-    world.run_ms(1);
-    assert_eq!(world.end(id), Some((Reason::SourceUnavailable, 4012)), "not three seconds later");
 }

@@ -118,8 +118,9 @@ fn an_endless_body_is_read_up_to_its_cap_and_no_further() {
         assert!(in_time(|| ask(&resolver, &keys(&script.url()))).is_none());
     }
     let grown = peak_kib() - before;
-    // The cap is 512 KiB; a vector that grows holds up to three times as much for a moment.
-    assert!(grown < 4 * 1024, "{grown} KiB");
+    // The cap is 512 KiB; what other tests of this process take at the same time counts as well. Without the cap it
+    // would be what loopback carries in nine timeouts, which is gigabytes.
+    assert!(grown < 64 * 1024, "{grown} KiB");
     // What the kernel's buffers took from the server is not ours, but it ends too.
     assert!(sent.load(Ordering::SeqCst) < 9 * 32 * 1024 * 1024);
 }
