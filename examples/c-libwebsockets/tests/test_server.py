@@ -20,7 +20,8 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "demo"))
-from story import AGENT, ORIGIN, Issuer
+from homes import AGENT, Issuer
+from stage import ORIGIN
 
 SERVER = os.environ.get("WSAUTH_LWS_SERVER", str(Path(__file__).parents[1] / "server"))
 CONFIG = """
