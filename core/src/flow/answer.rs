@@ -19,7 +19,8 @@ use crate::time::{MonoTime, Now};
 use crate::token::TokenVerdict;
 
 /// Asks about a credential and keeps it until the answer comes; one kept before is given up, with its answer. Refused
-/// when its source is left alone, or too much is out already. The caller holds the connection's lock, so no answer comes too early.
+/// when its source is left alone, or too much is out already. The caller holds the connection's lock, so no answer
+/// comes too early.
 pub(crate) fn ask_about(
     engine: &Engine,
     rules: &Rules,
@@ -163,20 +164,19 @@ pub(crate) fn answer(engine: &Engine, rules: &Rules, id: LookupId, answer: Answe
         if discovered && carry_on(engine, rules, slot, waiter, id, &asked, now) {
             continue;
         }
-        let verdict = match &word {
-            Some(Ok(identity)) => Ok(Identity { source: asked.source, ..identity.clone() }),
-            Some(Err(refusal)) => Err(*refusal),
-            None => match &question {
-                Question::Keys { .. } | Question::Discovery { .. } => {
-                    let proven = judge_by_keys(engine, rules, &answer, &fetched, &asked, now);
-                    settle(engine, rules, slot, waiter, id, proven.map(|proven| (proven.identity, proven.reask)), now);
-                    continue;
-                }
-                _ => judge_session(rules, &question, &answer, &asked, now),
-            },
+        // Whoever a source vouches for is asked about again there.
+        let vouched = |identity: Identity| {
+            let reask = PendingCredential { lookup: None, vouched: now.mono, ..asked.clone() };
+            Proven { identity: Identity { source: asked.source, ..identity }, reask: Some(reask) }
         };
-        let reask = Some(PendingCredential { lookup: None, vouched: now.mono, ..asked });
-        settle(engine, rules, slot, waiter, id, verdict.map(|identity| (identity, reask)), now);
+        let verdict = match (&word, &question) {
+            (Some(word), _) => word.clone().map(vouched),
+            (None, Question::Keys { .. } | Question::Discovery { .. }) => {
+                judge_by_keys(engine, rules, &answer, &fetched, &asked, now)
+            }
+            (None, _) => judge_session(rules, &question, &answer, &asked, now).map(vouched),
+        };
+        settle(engine, rules, slot, waiter, id, verdict, now);
     }
     Ok(())
 }
@@ -304,7 +304,7 @@ fn settle(
     slot: &Slot<Box<Cold>>,
     waiter: Waiter,
     lookup: LookupId,
-    verdict: Result<(Identity, Option<PendingCredential>), Refusal>,
+    verdict: Result<Proven, Refusal>,
     now: Now,
 ) {
     let id = waiter.connection;
@@ -315,17 +315,8 @@ fn settle(
     match waiter.purpose {
         Purpose::Admit => {
             guard.credential = None;
-            let outcome = match verdict {
-                Ok((identity, reask)) => {
-                    drop(guard);
-                    enrich::admit(engine, rules, id, Proven { identity, reask }, now)
-                }
-                Err(refusal) => {
-                    drop(guard);
-                    Err(refusal)
-                }
-            };
-            if let Err(refusal) = outcome
+            drop(guard);
+            if let Err(refusal) = verdict.and_then(|proven| enrich::admit(engine, rules, id, proven, now))
                 && let Some(mut guard) = slot.lock(id)
             {
                 refuse_pending(engine, rules, id, &mut guard, refusal, now);
@@ -333,8 +324,9 @@ fn settle(
         }
         Purpose::Refresh => {
             guard.credential = None;
-            let outcome = verdict
-                .and_then(|(identity, reask)| refresh::commit(engine, rules, id, &mut guard, identity, reask, now));
+            let outcome = verdict.and_then(|Proven { identity, reask }| {
+                refresh::commit(engine, rules, id, &mut guard, identity, reask, now)
+            });
             if let Err(refusal) = outcome {
                 refresh::refuse(engine, rules, id, &mut guard, refusal, now);
             }
@@ -343,7 +335,7 @@ fn settle(
             if let Some(reask) = guard.reask.as_mut() {
                 reask.lookup = None;
             }
-            let word = verdict.map(|(identity, _)| identity);
+            let word = verdict.map(|proven| proven.identity);
             settle_reask(engine, rules, id, &mut guard, word, now.mono, now);
         }
     }

@@ -209,17 +209,15 @@ impl Newcomer<'_, '_> {
         };
         let Err(refusal) = asked else { return Ok((id, Progress::Authenticating)) };
         // Nobody is asked, either, where somebody else's answer came in this very moment.
-        if matches!(wanted, Wanted::Introspection(_))
-            && let Ok(proven) = identify(engine, rules, &credential.token, credential.source, now)
-        {
-            return enrich::admit(engine, rules, id, proven, now).map(|()| (id, Progress::Authenticating)).inspect_err(
-                |_| {
-                    close::closed(engine, id, now);
-                },
-            );
-        }
-        close::closed(engine, id, now);
-        Err(refusal)
+        let outcome = match wanted {
+            Wanted::Introspection(_) => identify(engine, rules, &credential.token, credential.source, now)
+                .map_err(|_| refusal)
+                .and_then(|proven| enrich::admit(engine, rules, id, proven, now)),
+            Wanted::Keys(_) | Wanted::Session => Err(refusal),
+        };
+        outcome.map(|()| (id, Progress::Authenticating)).inspect_err(|_| {
+            close::closed(engine, id, now);
+        })
     }
 
     /// A connection in the pool of those that are not authenticated, which has bounds of its own (RULES 14).
