@@ -15,6 +15,7 @@ import peers
 import wsauth
 from authority import Authority
 from peers import Mock, Peer, Provider
+from wsauth._engine import _engines
 from wsauth.adapters.websockets import GuardedConnection, serve
 
 PEER = "192.0.2.1"
@@ -166,6 +167,20 @@ async def until(condition: Callable[[], bool]) -> None:
     while not await asyncio.to_thread(condition):
         assert time.monotonic() < end, "it did not come"
         await asyncio.sleep(0.02)
+
+
+@pytest.fixture(autouse=True)
+def nobody_else_asks() -> Iterator[None]:
+    """Ends what a test's engines fetch by themselves: the next test counts who asks the provider."""
+    yield
+    for engine in list(_engines):
+        engine.close()
+
+
+def fetched(engine: wsauth.Engine) -> int:
+    """How many documents about keys this engine was given, whoever else asks the provider."""
+    series = 'wsauth_lookups_total{backend="keys",outcome="answered"} '
+    return next(int(line.removeprefix(series)) for line in engine.metrics().splitlines() if line.startswith(series))
 
 
 def run(main: Callable[[], Awaitable[None]]) -> None:

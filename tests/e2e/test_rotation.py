@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import wsauth
 from authority import Authority
-from conftest import CHAT, admit, closed, config, discovered, refusal, run, site, until
+from conftest import CHAT, admit, closed, config, discovered, fetched, refusal, run, site, until
 from peers import Provider
 
 # Longer than the pause between two fetches for unknown keys, and than the shortest `refresh`.
@@ -108,11 +108,11 @@ def test_keys_that_are_used_at_once_are_fetched_for_the_first_who_needs_them(
         async with crowd.connecting(engine, provider):
             await crowd.grow()
             clock.advance(LATER)
-            before = fetches(provider)
+            before = fetched(engine)
             provider.order("publish")
             provider.order("sign")
             await crowd.grow()
-            assert fetches(provider) == before + 1
+            assert fetched(engine) == before + 2, "the discovery document and the key set, once"
 
     run(main)
     provider.order("withdraw")
